@@ -1,0 +1,1 @@
+"""Backends, installed as `graphc.backends`."""

@@ -1,0 +1,71 @@
+"""Call the register tile and the panel copy from a kernel, through their addresses.
+
+The addresses come in the kernel's args table (`gemm.tile_address`, `gemm.pack_address`):
+were the functions linked into each kernel, LLVM would compile them again there.
+Pointers are typed, as those that the vector operations take.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+_WORD = ir.IntType(64)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def at(typing, pointer, i):  # type: ignore[no-untyped-def]
+    """Return the pointer to element ``i`` behind ``pointer``."""
+    if not isinstance(pointer, types.CPointer):
+        return None
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return builder.gep(args[0], [args[1]])
+
+    return pointer(pointer, types.int64), codegen
+
+
+def _call_pointer(pattern: str, kinds: tuple[Any, ...]) -> Any:
+    """Return the typing and code of a call; ``pattern`` has p for a pointer, i else."""
+    if len(kinds) != len(pattern):
+        return None
+    chosen = []
+    for letter, kind in zip(pattern, kinds, strict=True):
+        if letter == "p" and not isinstance(kind, types.CPointer):
+            return None
+        chosen.append(kind if letter == "p" else types.int64)
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        function = ir.FunctionType(ir.VoidType(), [value.type for value in args[1:]])
+        builder.call(builder.inttoptr(args[0], function.as_pointer()), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(*chosen), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def tile(typing, function, c, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate):  # type: ignore[no-untyped-def]
+    """Compute a tile of a matrix product into a scratch of MR x NR elements.
+
+    Math:    c[i NR + j] (+)= sum_p a[i sa_i + p sa_k] b[p sb_k + j],
+             i < rows <= MR, p < k, j < cols <= NR; added to c if accumulate is not 0.
+
+    Strides count elements. Nothing beyond rows, k and cols is read; in c, whole vectors
+    of columns are written.
+    """
+    kinds = (function, c, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate)
+    return _call_pointer("ippiiipiiii", kinds)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def pack(typing, function, to, b, sb_k, sb_j, k, cols):  # type: ignore[no-untyped-def]
+    """Copy a panel of k x cols elements to k x NR contiguous ones, padded with 0.
+
+    Math:    to[p NR + j] = b[p sb_k + j sb_j] for p < k, j < cols <= NR
+
+    It is fast where sb_j or sb_k is 1.
+    """
+    return _call_pointer("ippiiii", (function, to, b, sb_k, sb_j, k, cols))

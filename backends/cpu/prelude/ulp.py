@@ -1,0 +1,159 @@
+"""Measure the error of the prelude's functions over all float32 inputs.
+
+    python ulp.py exp tanh        # or without names: all; about a minute each
+    python ulp.py --show
+
+The reference is the C library's float64 function, which is exact for this purpose.
+The results stand in `ulp.json` beside this file, with a hash of the files that decide
+them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import math
+import sys
+from collections.abc import Callable
+from ctypes import POINTER, c_int64
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import cfunc, njit, types
+from numba.core.extending import intrinsic
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "ulp.json"
+SOURCES = ("lanes.py", "vmath.py", "vpower.py", "vtrig.py")
+CHUNK = 1 << 20
+
+
+@njit(error_model="numpy")
+def _sigmoid(x: float) -> float:
+    return 1.0 / (1.0 + math.exp(-x))
+
+
+@njit(error_model="numpy")
+def _rsqrt(x: float) -> float:
+    return 1.0 / np.sqrt(x)
+
+
+@njit(error_model="numpy")
+def _log(x: float) -> float:
+    return -np.inf if x == 0 else (np.nan if x < 0 else math.log(x))
+
+
+@njit(error_model="numpy")
+def _log1p(x: float) -> float:
+    return -np.inf if x == -1 else (np.nan if x < -1 else math.log1p(x))
+
+
+REFERENCES: dict[str, tuple[str, Callable[[float], float]]] = {
+    "exp": ("vmath", njit(lambda x: math.exp(x))),
+    "expm1": ("vmath", njit(lambda x: math.expm1(x))),
+    "sigmoid": ("vmath", _sigmoid),
+    "tanh": ("vmath", njit(lambda x: math.tanh(x))),
+    "log": ("vmath", _log),
+    "log1p": ("vmath", _log1p),
+    "rsqrt": ("vmath", _rsqrt),
+    "erf": ("vmath", njit(lambda x: math.erf(x))),
+    "sin": ("vtrig", njit(lambda x: math.sin(x))),
+    "cos": ("vtrig", njit(lambda x: math.cos(x))),
+}
+
+
+def _prelude(module: str) -> Any:
+    """Import a sibling: as part of a package, or when run as a script, by path."""
+    if __package__:
+        return importlib.import_module(f".{module}", __package__)
+    if str(HERE.parent) not in sys.path:
+        sys.path.insert(0, str(HERE.parent))
+    return importlib.import_module(f"{HERE.name}.{module}")
+
+
+def digest() -> str:
+    """Return the hash of the files that decide the bits of the functions."""
+    text = b"".join((HERE / name).read_bytes() for name in SOURCES)
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+@intrinsic
+def _as_float(typingctx, bits):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
+        return builder.bitcast(values[0], context.get_value_type(types.float32))
+
+    return types.float32(types.int32), codegen
+
+
+@njit(error_model="numpy")
+def _worst(reference, first, got, worst):  # type: ignore[no-untyped-def]
+    """Raise worst = [error in ulp, its input] by the results got for bits first + k."""
+    for k in range(got.size):
+        x = np.float64(_as_float(np.int32(first + k)))
+        true, y = reference(x), np.float64(got[k])
+        if np.isnan(true) or np.isnan(y):
+            error = 0.0 if np.isnan(true) and np.isnan(y) else np.inf
+        else:
+            # inf counts as the number that follows the largest one.
+            limit = 2.0**128
+            a, b = max(min(true, limit), -limit), max(min(y, limit), -limit)
+            exponent = max(math.frexp(a)[1] - 1, -126)
+            error = abs(a - b) / 2.0 ** (min(exponent, 127) - 23)
+            if np.float32(true) == 0 and np.signbit(true) != np.signbit(y):
+                error = max(error, 0.999) + 100.0
+        if error > worst[0]:
+            worst[0] = error
+            worst[1] = x
+
+
+def kernel(function: Any, lanes: int = 16) -> Any:
+    """Compile `y[i] = function(x[i])` over float32 arrays given by address."""
+    vector = _prelude("vector")
+    f32, load, mask, store = vector.f32, vector.load, vector.mask, vector.store
+
+    @cfunc("void(CPointer(int64), int64)", error_model="numpy", fastmath={"contract"})
+    def run(args, n):  # type: ignore[no-untyped-def]
+        x, y = f32(args, 0), f32(args, 1)
+        i = 0
+        while i < n:
+            m = mask(n - i, lanes)
+            store(y, i, function(load(x, i, m)), m)
+            i += lanes
+
+    return run
+
+
+def check_all(name: str, stride: int = 1) -> dict[str, float]:
+    """Try every float32 (or every stride-th block of a million) and return the worst.
+
+    Returns {"ulp": the largest error, "at": its input}. A difference in NaN counts as
+    infinite, a zero of the wrong sign as more than 100.
+    """
+    module, reference = REFERENCES[name]
+    run = kernel(getattr(_prelude(module), name))
+    worst = np.zeros(2)
+    for first in range(-(2**31), 2**31, CHUNK * stride):
+        x = np.arange(first, first + CHUNK, dtype=np.int64).astype(np.int32)
+        y = np.empty(CHUNK, np.float32)
+        table = np.array([x.ctypes.data, y.ctypes.data], np.int64)
+        run.ctypes(table.ctypes.data_as(POINTER(c_int64)), CHUNK)
+        _worst(reference, first, y, worst)
+    return {"ulp": round(float(worst[0]), 4), "at": float(worst[1])}
+
+
+def main(arguments: list[str]) -> None:
+    """Check the functions named (default: all) and store what was found."""
+    stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    found = stored if stored.get("hash") == digest() else {"hash": digest()}
+    if arguments != ["--show"]:
+        for name in arguments or REFERENCES:
+            found[name] = check_all(name)
+            print(name, found[name], flush=True)
+            RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

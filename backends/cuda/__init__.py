@@ -1,0 +1,1 @@
+"""The CUDA backend: Numba CUDA kernels."""

@@ -1,0 +1,372 @@
+"""The Graph: a closed set of nodes with inputs, states, outputs and updates.
+
+A Graph is a value: passes return new ones. Making one from declared tensors merges
+equal nodes (value numbering) and collects origins and guards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from graphc.errors import DuplicateNameError, ShapeError, UpdateError
+from graphc.ir.dims import Size, evaluate, names, prove_le
+from graphc.ir.leaves import is_input, is_state
+from graphc.ir.nodes import Node, Tensor, leaf_name, local_key, topological
+from graphc.ir.origins import UNKNOWN, Origin, fixed
+from graphc.ir.types import TensorType
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from graphc.ir.op import Op
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """An inequality between sizes that holds whenever the graph runs."""
+
+    larger: Size
+    smaller: Size
+    origin: Origin
+
+    def __str__(self) -> str:
+        return f"{self.larger} >= {self.smaller}"
+
+
+Update = tuple[Tensor, Tensor]
+
+
+class Graph:
+    """Inputs, states and nodes that compute `(outputs; state <- value, ...)`.
+
+    origins: a side table, node -> Origin; nodes not in it have their birth.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        inputs: Sequence[Tensor],
+        outputs: Sequence[Tensor],
+        updates: Sequence[Update] = (),
+        *,
+        origins: Mapping[Node, Origin] | None = None,
+        guards: Sequence[Guard] = (),
+        states: Sequence[Tensor] = (),
+    ) -> None:
+        self.name = name
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
+        self.updates = tuple(updates)
+        self.guards = tuple(guards)
+        everything = topological(self.roots)
+        self.nodes: tuple[Node, ...] = tuple(n for n in everything if not n.op.leaf)
+        self._table = dict(origins or {})
+        reached = {n for n in everything if is_state(n.results[0])}
+        kept = [s for s in states if s.node in reached or s in self._updated]
+        known = {s.node for s in kept}
+        fresh = [n.results[0] for n in everything if n in reached and n not in known]
+        fresh += [s for s, _ in self.updates if s.node not in reached | known]
+        self.states: tuple[Tensor, ...] = (*kept, *fresh)
+
+    # --- making -------------------------------------------------------------------
+
+    @staticmethod
+    def build(
+        inputs: Sequence[Tensor],
+        outputs: Sequence[Tensor],
+        updates: Sequence[Update] = (),
+        name: str = "graph",
+    ) -> Graph:
+        """Make a graph from declared tensors: check, merge equal nodes, keep guards.
+
+        Raises:  DuplicateNameError, UpdateError, ShapeError; each names the lines.
+        """
+        _check_updates(updates)
+        raw = Graph(name, inputs, outputs, updates)
+        _check_names(raw)
+        return merge_equal(raw.replace(guards=_guards(raw.nodes)))
+
+    def replace(
+        self,
+        *,
+        outputs: Sequence[Tensor] | None = None,
+        updates: Sequence[Update] | None = None,
+        origins: Mapping[Node, Origin] | None = None,
+        guards: Sequence[Guard] | None = None,
+        name: str | None = None,
+    ) -> Graph:
+        """Return the graph with some parts replaced; the rest is kept."""
+        return Graph(
+            self.name if name is None else name,
+            self.inputs,
+            self.outputs if outputs is None else outputs,
+            self.updates if updates is None else updates,
+            origins=self._table if origins is None else origins,
+            guards=self.guards if guards is None else guards,
+            states=self.states,
+        )
+
+    def transform(
+        self, change: Callable[[Node, tuple[Tensor, ...]], Sequence[Tensor] | None]
+    ) -> Graph:
+        """Rebuild the graph node by node; the same object if nothing changed.
+
+        `change(node, inputs)` gets each node in order with its new inputs and
+        returns the new results, or None to keep the op. Nodes that it makes bear
+        the origin of the node they stand for.
+        """
+        new: dict[Tensor, Tensor] = {}
+        table: dict[Node, Origin] = {}
+
+        for node in self.nodes:
+            inputs = tuple(new.get(t, t) for t in node.inputs)
+            origin = self.origin(node)
+            with fixed(origin):
+                results = change(node, inputs)
+                if results is None:
+                    results = with_inputs(node, inputs).results
+            for old, result in zip(node.results, results, strict=True):
+                if result is not old:
+                    new[old] = result
+                elif node in self._table:
+                    table[node] = origin
+        if not new:
+            return self
+        return self.replace(
+            outputs=[new.get(t, t) for t in self.outputs],
+            updates=[(s, new.get(t, t)) for s, t in self.updates],
+            origins=table,
+        )
+
+    # --- looking ------------------------------------------------------------------
+
+    @property
+    def roots(self) -> tuple[Tensor, ...]:
+        """Everything that the graph computes for: outputs, then updates."""
+        return (*self.outputs, *(value for _, value in self.updates))
+
+    @cached_property
+    def _updated(self) -> frozenset[Tensor]:
+        return frozenset(s for s, _ in self.updates)
+
+    def origin(self, node: Node) -> Origin:
+        """Return where a node comes from."""
+        return self._table.get(node, node.birth)
+
+    @property
+    def origins(self) -> dict[Node, Origin]:
+        """The table of origins, for every node."""
+        return {node: self.origin(node) for node in self.nodes}
+
+    @cached_property
+    def users(self) -> dict[Tensor, list[Node]]:
+        """For each tensor the nodes that read it, in order, once each."""
+        found: dict[Tensor, list[Node]] = {}
+        for node in self.nodes:
+            for tensor in dict.fromkeys(node.inputs):
+                found.setdefault(tensor, []).append(node)
+        return found
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """The names of the symbolic dimensions, sorted."""
+        found: set[str] = set()
+        for tensor in (*self.inputs, *(r for n in self.nodes for r in n.results)):
+            for size in tensor.shape:
+                found |= names(size)
+        for guard in self.guards:
+            found |= names(guard.larger) | names(guard.smaller)
+        return tuple(sorted(found))
+
+    def count(self, op: Op | str) -> int:
+        """Return how many nodes apply an op, regions included."""
+        name = op if isinstance(op, str) else op.name
+        total = 0
+        stack: list[Iterable[Node]] = [self.nodes]
+        while stack:
+            for node in stack.pop():
+                total += node.op.name == name
+                stack.extend(region.nodes for region in node.regions)
+        return total
+
+    @cached_property
+    def key(self) -> tuple[Any, ...]:
+        """A value that is equal for graphs that are the same up to origins."""
+        numbers: dict[Tensor, int] = {}
+        for tensor in (*self.inputs, *self.states):
+            numbers[tensor] = len(numbers)
+        rows = []
+        for node in self.nodes:
+            rows.append((local_key(node), tuple(numbers[t] for t in node.inputs)))
+            for result in node.results:
+                numbers[result] = len(numbers)
+        return (
+            tuple((leaf_name(t), t.type) for t in self.inputs),
+            tuple(s.node.attrs for s in self.states),
+            tuple(rows),
+            tuple(numbers[t] for t in self.outputs),
+            tuple((numbers[s], numbers[t]) for s, t in self.updates),
+            tuple((g.larger, g.smaller) for g in self.guards),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Graph) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __repr__(self) -> str:
+        return f"<Graph {self.name!r}: {len(self.nodes)} nodes>"
+
+    def text(self) -> str:
+        """Return the graph as text; `graphc.parse` reads it back."""
+        from graphc.ir.printer import graph_text
+
+        return graph_text(self)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    # Drawing lives above the IR; viz fills these in when graphc is imported.
+    _dot: Callable[[Graph], str] | None = None
+    _draw: Callable[[Graph, Any], Any] | None = None
+    _svg: Callable[[Graph], str] | None = None
+
+    def dot(self) -> str:
+        """Return the drawing as text in Graphviz's dot language."""
+        assert Graph._dot is not None
+        return Graph._dot(self)
+
+    def draw(self, path: str | PathLike[str]) -> Any:
+        """Draw the graph into a file: .svg, .png, .pdf or .dot; returns its path."""
+        assert Graph._draw is not None
+        return Graph._draw(self, path)
+
+    def _repr_svg_(self) -> str:
+        assert Graph._svg is not None
+        return Graph._svg(self)
+
+
+def with_inputs(node: Node, inputs: Sequence[Tensor]) -> Node:
+    """Return the node applied to other inputs; itself if they are the same."""
+    if all(a is b for a, b in zip(node.inputs, inputs, strict=True)):
+        return node
+    return Node(node.op, inputs, node.attrs, node.types, node.regions)
+
+
+def merge_equal(graph: Graph) -> Graph:
+    """Merge equal nodes (value numbering); origins of merged nodes are merged too.
+
+    Inputs and states are told apart by identity, so they never merge.
+    """
+    seen: dict[Any, Node] = {}
+    table: dict[Node, Origin] = dict(graph._table)
+
+    def change(node: Node, inputs: tuple[Tensor, ...]) -> Sequence[Tensor] | None:
+        key = (local_key(node), node.types, tuple(id(t) for t in inputs))
+        found = seen.get(key)
+        if found is None:
+            seen[key] = made = with_inputs(node, inputs)
+            table[made] = graph.origin(node)
+            return made.results
+        table[found] = table.get(found, found.birth).merged(graph.origin(node))
+        return found.results
+
+    merged = graph.transform(change)
+    if merged is graph:
+        return graph
+    kept = set(merged.nodes)
+    return merged.replace(origins={n: o for n, o in table.items() if n in kept})
+
+
+# --- checks of a declaration --------------------------------------------------------
+
+
+def _check_names(graph: Graph) -> None:
+    by_name: dict[str, Tensor] = {}
+    for tensor in (*graph.inputs, *graph.states):
+        name = leaf_name(tensor)
+        other = by_name.setdefault(name, tensor)
+        if other is not tensor:
+            kinds = [t.node.op.name for t in (other, tensor)]
+            raise DuplicateNameError(
+                f"the name {name!r} is used twice in one compiled function",
+                details=[
+                    f"{kind} {name} : {t.type}  declared at {t.node.birth.place}"
+                    for kind, t in zip(kinds, (other, tensor), strict=True)
+                ],
+                help="give one of them another name",
+            )
+    given = set(graph.inputs)
+    missing = [
+        n.results[0]
+        for n in topological(graph.roots)
+        if is_input(n.results[0]) and n.results[0] not in given
+    ]
+    if missing:
+        raise ShapeError(
+            "the outputs depend on inputs that are not in the list of inputs: "
+            + ", ".join(leaf_name(t) for t in missing),
+            details=[
+                f"{leaf_name(t)} : {t.type}  declared at {t.node.birth.place}"
+                for t in missing
+            ],
+            help="add them to the first argument of graphc.compile",
+        )
+
+
+def _check_updates(updates: Sequence[Update]) -> None:
+    seen: dict[Tensor, Tensor] = {}
+    for state, value in updates:
+        if not is_state(state):
+            raise UpdateError(
+                f"only parameters and states can be updated, not {state!r}",
+                help="make it with graphc.parameter",
+            )
+        name = leaf_name(state)
+        if state.type != value.type:
+            raise UpdateError(
+                f"the update of {name!r} does not fit: it is {value.type}, "
+                f"the state is {state.type}",
+                details=[f"{name} declared at {state.node.birth.place}"],
+                where=value.node.birth.quoted,
+                help="cast or reshape the new value",
+            )
+        other = seen.setdefault(state, value)
+        if other is not value:
+            raise UpdateError(
+                f"the state {name!r} has two different updates",
+                details=[
+                    f"first : {other.node.birth.quoted}",
+                    f"second: {value.node.birth.quoted}",
+                ],
+                help="a step can write a state once; combine the two",
+            )
+
+
+def _guards(nodes: Iterable[Node]) -> list[Guard]:
+    found: dict[tuple[Size, Size], Guard] = {}
+    for node in nodes:
+        if node.op.guards is None:
+            continue
+        for larger, smaller in node.op.guards(tuple(t.type for t in node.inputs), node.attrs):
+            if prove_le(smaller, larger) is not True:
+                found.setdefault((larger, smaller), Guard(larger, smaller, node.birth))
+    return list(found.values())
+
+
+def broken_guards(guards: Iterable[Guard], sizes: Mapping[str, int]) -> list[Guard]:
+    """Return the guards that do not hold for these sizes."""
+    return [
+        g for g in guards if evaluate(g.larger, sizes) < evaluate(g.smaller, sizes)
+    ]
+
+
+
+

@@ -1,0 +1,223 @@
+"""What an op is: one definition with everything that graphc knows of it.
+
+An `Op` holds its type rule, its NumPy meaning, its gradient, its lowering to a loop
+nest and its documentation. Ops register themselves by name; a second definition
+under one name replaces the first, so that a notebook cell can be run again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graphc.errors import ArgumentError
+from graphc.ir.dims import Size
+from graphc.ir.scalar import Expr
+from graphc.ir.types import TensorType
+
+if TYPE_CHECKING:
+    from graphc.ir.nodes import Node, Region, Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class NoAttrs:
+    """The attributes of an op that has none."""
+
+
+NO_ATTRS = NoAttrs()
+
+Types = tuple[TensorType, ...]
+Arrays = tuple[np.ndarray[Any, Any], ...]
+Infer = Callable[[Types, Any], TensorType | Types]
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What the NumPy meaning of an op may look at beside its arrays."""
+
+    attrs: Any
+    types: Types
+    sizes: Mapping[str, int]
+    regions: tuple[Region, ...] = ()
+
+
+# --- gradients ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NonDifferentiable:
+    """Why an op has no gradient; it is part of every error that meets it."""
+
+    reason: str
+
+
+# Gradient rule: (node, a cotangent for each result or None) -> one for each input.
+GradientRule = Callable[
+    ["Node", Sequence["Tensor | None"]], Sequence["Tensor | None"]
+]
+
+
+# --- lowerings ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a lowering rule stands: the result's index, and how to read inputs."""
+
+    index: tuple[Expr, ...]
+    attrs: Any
+    types: Types
+    result: TensorType
+    load: Callable[[int, Sequence[Expr]], Expr]
+
+
+@dataclass(frozen=True, slots=True)
+class Pointwise:
+    """The element at an index, as an expression over elements of the inputs.
+
+    layout: it moves elements and computes nothing, so it is free to repeat it.
+    """
+
+    rule: Callable[[Site], Expr]
+    layout: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Monoid:
+    """An associative operation with a neutral element, for reductions.
+
+    A tuple monoid (`argmax`) reduces (value, index) pairs to the index.
+    """
+
+    name: str
+    identity: Callable[[Any], float | int | bool]
+    primitive: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """A monoid over some axes of an iteration space.
+
+    extents: the sizes of the reduced axes. rule: the element to reduce, given the
+    site (whose index is that of the result) and the index along the reduced axes.
+    post: what is applied to the finished sum.
+    """
+
+    monoid: str
+    extents: Callable[[Types, Any], tuple[Size, ...]]
+    rule: Callable[[Site, tuple[Expr, ...]], Expr]
+
+
+@dataclass(frozen=True, slots=True)
+class Decomposed:
+    """The op as a graph of simpler ops: (attrs, *inputs) -> tensor."""
+
+    rule: Callable[..., Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The same elements in the same order under another shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScatterAdd:
+    """Sums elements into places that other elements name.
+
+    extents: the loop over the updates. target: the index written, given the index
+    of an update. value: the element added there.
+    """
+
+    extents: Callable[[Types, Any], tuple[Size, ...]]
+    target: Callable[[Site, tuple[Expr, ...]], tuple[Expr, ...]]
+    value: Callable[[Site, tuple[Expr, ...]], Expr]
+    parallel: Callable[[Types, Any], tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """Why an op has no lowering."""
+
+    reason: str
+
+
+Lowering = Pointwise | Reduction | Decomposed | View | ScatterAdd | Unsupported
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarForm:
+    """What an elementwise op is defined by.
+
+    body: the scalar expression that is compiled. formula: the one that SymPy reads
+    for the derivative and the LaTeX; they differ where the plain formula is not
+    stable. primitive: the name of the primitive, where the op is one.
+    """
+
+    body: Callable[..., Expr]
+    formula: Callable[..., Any]
+    primitive: str | None = None
+    sample: tuple[float, float] = (-3.0, 3.0)
+
+
+@dataclass(eq=False, slots=True)
+class Op:
+    """One operation. See the module's docstring.
+
+    infer: types and attributes of the call -> types of the results.
+    evaluate: (arrays, Meaning) -> an array for each result; the op's meaning.
+    stable: equations `lhs => rhs` that `grad` and `stabilize` apply.
+    leaf: it has no inputs and is told apart by identity (inputs, states).
+    """
+
+    name: str
+    infer: Infer
+    evaluate: Callable[[Arrays, Meaning], Any]
+    gradient: GradientRule | NonDifferentiable
+    lower: Lowering
+    doc: str
+    attrs: type[Any] = NoAttrs
+    commutative: bool = False
+    stable: tuple[str, ...] = ()
+    scalar: ScalarForm | None = None
+    leaf: bool = False
+    regions: bool = False
+    function: Callable[..., Any] | None = field(default=None, repr=False)
+    # Whether each result element depends on the same-indexed (or moved) element
+    # linearly without arithmetic, so that a masked cotangent may move through it.
+    moves: bool = False
+    guards: Callable[[Types, Any], Sequence[tuple[Size, Size]]] | None = None
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Apply the op's public function (which broadcasts, promotes, normalises)."""
+        if self.function is None:
+            raise ArgumentError(f"{self.name} cannot be called from Python")
+        return self.function(*args, **options)
+
+    @property
+    def __name__(self) -> str:  # so that help() and doctest treat it as a function
+        return self.name
+
+
+OPS: dict[str, Op] = {}
+FUNCTIONS: dict[str, Callable[..., Any]] = {}
+
+
+def register(op: Op) -> Op:
+    """Enter an op into the table, replacing one of the same name."""
+    OPS[op.name] = op
+    return op
+
+
+def public(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function known by name to tensor methods and to equation rules."""
+    FUNCTIONS[function.__name__] = function
+    return function
+
+
+def attr_items(attrs: Any) -> list[tuple[str, Any]]:
+    """Return an attribute object's fields and values, in order."""
+    return [(f.name, getattr(attrs, f.name)) for f in dataclasses.fields(attrs)]

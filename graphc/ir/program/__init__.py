@@ -1,0 +1,1 @@
+"""Programs: loop nests over buffers, the level where all backends meet."""

@@ -1,0 +1,23 @@
+"""The ops, one family a file; importing this registers all of them."""
+
+from graphc.ops import (
+    arithmetic,
+    broadcast,
+    creation,
+    indexing,
+    linear,
+    random,
+    reduction,
+    shape,
+)
+
+__all__ = [
+    "arithmetic",
+    "broadcast",
+    "creation",
+    "indexing",
+    "linear",
+    "random",
+    "reduction",
+    "shape",
+]

@@ -1,0 +1,480 @@
+"""Moving elements: reshape, transpose, slices, concatenate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import ArgumentError, ShapeError
+from graphc.ir.dims import Dim, Size, product, prove_le
+from graphc.ir.nodes import Node, Tensor, explain, make1
+from graphc.ir.op import (
+    Meaning,
+    Op,
+    Pointwise,
+    Site,
+    Types,
+    View,
+    public,
+    register,
+)
+from graphc.ir.scalar import Expr, apply, const, size_of
+from graphc.ir.types import Shape, TensorType, as_shape, as_size, int64
+from graphc.ops.broadcast import as_tensors
+from graphc.ops.creation import concrete, constant
+from graphc.ops.reduction import normal_axes
+
+
+@dataclass(frozen=True, slots=True)
+class Reshape:
+    """The new shape."""
+
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Permutation:
+    """For each axis of the result, the axis of the input that it is."""
+
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """For each axis the first index, the number of elements, and the step."""
+
+    start: tuple[Size, ...]
+    shape: Shape
+    step: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """The axis that is joined."""
+
+    axis: int
+
+
+# --- reshape ------------------------------------------------------------------------
+
+
+def _reshape_infer(types: Types, attrs: Reshape) -> TensorType:
+    (x,) = types
+    if product(x.shape) != product(attrs.shape):
+        raise ShapeError(
+            f"{{0}} {x} has {product(x.shape)} elements, "
+            f"the new shape {_brackets(attrs.shape)} has {product(attrs.shape)}",
+            help="use -1 for the size that follows from the others",
+        )
+    return x.with_shape(attrs.shape)
+
+
+def _brackets(shape: Shape) -> str:
+    return f"[{','.join(map(str, shape))}]"
+
+
+RESHAPE = register(
+    Op(
+        name="reshape",
+        attrs=Reshape,
+        infer=_reshape_infer,
+        evaluate=lambda arrays, m: arrays[0].reshape(concrete(m.attrs.shape, m)),
+        gradient=lambda node, g: [
+            None if g[0] is None else reshape(g[0], node.inputs[0].shape)
+        ],
+        lower=View(),
+        doc="the same elements in the same order under another shape",
+        moves=True,
+    )
+)
+
+
+@public
+def reshape(x: Any, shape: Any) -> Tensor:
+    """Give the elements another shape, in row-major order; -1 is worked out.
+
+    Shapes:  x [N, 28, 28], shape (-1, 784) -> [N, 784]
+    Raises:  ShapeError if the numbers of elements are not provably equal.
+    """
+    tensor = constant(x)
+    given = [shape] if isinstance(shape, (int, str, Dim)) else list(shape)
+    free = [i for i, s in enumerate(given) if isinstance(s, int) and s == -1]
+    if len(free) > 1:
+        raise explain(ArgumentError("only one -1 is allowed"), "reshape", [tensor])
+    if free:
+        rest = product(as_size(s) for i, s in enumerate(given) if i != free[0])
+        total = product(tensor.shape)
+        missing = total // rest if rest != 0 else 0
+        given[free[0]] = missing
+    target = as_shape(tuple(given))
+    if target == tensor.shape:
+        return tensor
+    return make1(RESHAPE, (tensor,), Reshape(target))
+
+
+# --- transpose ----------------------------------------------------------------------
+
+
+def _transpose_lower(site: Site) -> Expr:
+    source: list[Expr | None] = [None] * len(site.index)
+    for out, axis in enumerate(site.attrs.axes):
+        source[axis] = site.index[out]
+    return site.load(0, [i for i in source if i is not None])
+
+
+TRANSPOSE = register(
+    Op(
+        name="transpose",
+        attrs=Permutation,
+        infer=lambda types, a: types[0].with_shape(types[0].shape[i] for i in a.axes),
+        evaluate=lambda arrays, m: np.ascontiguousarray(
+            np.transpose(arrays[0], m.attrs.axes)
+        ),
+        gradient=lambda node, g: [
+            None
+            if g[0] is None
+            else transpose(g[0], tuple(np.argsort(node.attrs.axes).tolist()))
+        ],
+        lower=Pointwise(_transpose_lower, layout=True),
+        doc="y[i, j] = x[j, i];  dx = the inverse permutation of g",
+        moves=True,
+    )
+)
+
+
+@public
+def transpose(x: Any, axes: Any = None) -> Tensor:
+    """Permute the axes; without `axes`, reverse them.
+
+    Shapes:  x [N, D] -> [D, N]
+    Raises:  ArgumentError if axes is no permutation.
+    """
+    tensor = constant(x)
+    order = tuple(reversed(range(tensor.ndim))) if axes is None else tuple(axes)
+    try:
+        normal_axes(order, tensor.ndim)
+        if len(order) != tensor.ndim:
+            raise ArgumentError(
+                f"axes {list(order)} are no permutation of the {tensor.ndim} axes of {{0}}"
+            )
+    except ArgumentError as error:
+        raise explain(error, "transpose", [tensor]) from None
+    order = tuple(int(a) % tensor.ndim for a in order)
+    if order == tuple(range(tensor.ndim)):
+        return tensor
+    return make1(TRANSPOSE, (tensor,), Permutation(order))
+
+
+# --- slices -------------------------------------------------------------------------
+
+
+def _slice_value(arrays: Any, meaning: Meaning) -> Any:
+    shape = concrete(meaning.attrs.shape, meaning)
+    start = concrete(meaning.attrs.start, meaning)
+    key = tuple(
+        slice(a, a + (n - 1) * s + 1 if n else a, s)
+        for a, n, s in zip(start, shape, meaning.attrs.step, strict=True)
+    )
+    return np.ascontiguousarray(arrays[0][key])
+
+
+def _slice_lower(site: Site) -> Expr:
+    a = site.attrs
+    return site.load(
+        0,
+        [
+            i * const(step, int64) + size_of(start)
+            for i, start, step in zip(site.index, a.start, a.step, strict=True)
+        ],
+    )
+
+
+def _last(attrs: Slices, i: int) -> Size:
+    """One past the last index that a slice reads."""
+    return attrs.start[i] + (attrs.shape[i] - 1) * attrs.step[i] + 1
+
+
+SLICE = register(
+    Op(
+        name="slice",
+        attrs=Slices,
+        infer=lambda types, a: types[0].with_shape(a.shape),
+        evaluate=_slice_value,
+        gradient=lambda node, g: [
+            None
+            if g[0] is None
+            else make1(
+                UNSLICE,
+                (g[0],),
+                Unslice(node.attrs.start, node.inputs[0].shape, node.attrs.step),
+            )
+        ],
+        lower=Pointwise(_slice_lower, layout=True),
+        doc="y[i] = x[start + i step];  dx = g placed into zeros",
+        guards=lambda types, a: [
+            (size, _last(a, i))
+            for i, size in enumerate(types[0].shape)
+            if (a.start[i], a.shape[i], a.step[i]) != (0, size, 1)
+        ],
+        moves=True,
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Unslice:
+    """Where elements go: the first index, the shape of the result, and the step."""
+
+    start: tuple[Size, ...]
+    shape: Shape
+    step: tuple[int, ...]
+
+
+def _unslice_value(arrays: Any, meaning: Meaning) -> Any:
+    (x,) = arrays
+    found = np.zeros(concrete(meaning.attrs.shape, meaning), x.dtype)
+    start = concrete(meaning.attrs.start, meaning)
+    key = tuple(
+        slice(a, a + (n - 1) * s + 1 if n else a, s)
+        for a, n, s in zip(start, x.shape, meaning.attrs.step, strict=True)
+    )
+    found[key] = x
+    return found
+
+
+def _unslice_lower(site: Site) -> Expr:
+    a, source = site.attrs, site.types[0].shape
+    index: list[Expr] = []
+    inside: Expr | None = None
+    for i, start, step, size, full_size in zip(
+        site.index, a.start, a.step, source, a.shape, strict=True
+    ):
+        if start == 0 and step == 1 and size == full_size:
+            index.append(i)
+            continue
+        offset = i - size_of(start)
+        at = offset // const(step, int64)
+        tests = [offset >= const(0, int64), at < size_of(size)]
+        if step != 1:
+            tests.append(
+                apply("equal", offset % const(step, int64), const(0, int64))
+            )
+        for test in tests:
+            inside = test if inside is None else apply("logical_and", inside, test)
+        top = size_of(size) - const(1, int64)
+        clamped = apply("maximum", apply("minimum", at, top), const(0, int64))
+        index.append(clamped)
+    value = site.load(0, index)
+    if inside is None:
+        return value
+    return apply("select", inside, value, const(0, value.dtype))
+
+
+UNSLICE = register(
+    Op(
+        name="unslice",
+        attrs=Unslice,
+        infer=lambda types, a: types[0].with_shape(a.shape),
+        evaluate=_unslice_value,
+        gradient=lambda node, g: [
+            None
+            if g[0] is None
+            else make1(
+                SLICE,
+                (g[0],),
+                Slices(node.attrs.start, node.inputs[0].shape, node.attrs.step),
+            )
+        ],
+        lower=Pointwise(_unslice_lower),
+        doc="y = 0, but y[start + i step] = x[i]: the gradient of slice",
+    )
+)
+
+
+@public
+def getitem(x: Any, key: Any) -> Tensor:
+    """Read `x[key]`: ints, slices with a positive step, None and Ellipsis.
+
+    Shapes:  x [N, D]: x[0] -> [D]; x[:, 1:3] -> [N, 2]; x[:, None] -> [N, 1, D]
+    Raises:  ArgumentError for another kind of index, ShapeError for one that is
+             out of range; a range that depends on a symbolic size is checked when
+             sizes are bound.
+    """
+    tensor = constant(x)
+    keys = list(key) if isinstance(key, tuple) else [key]
+    try:
+        return _getitem(tensor, keys)
+    except (ArgumentError, ShapeError) as error:
+        raise explain(error, "slice", [tensor]) from None
+
+
+def _getitem(x: Tensor, keys: list[Any]) -> Tensor:
+    wanted = [k for k in keys if k is not None and k is not Ellipsis]
+    if len(wanted) > x.ndim:
+        raise ArgumentError(f"{len(wanted)} indices for {{0}}, which has {x.ndim} axes")
+    spread = [slice(None)] * (x.ndim - len(wanted))
+    dots = [i for i, k in enumerate(keys) if k is Ellipsis]
+    if len(dots) > 1:
+        raise ArgumentError("only one Ellipsis is allowed")
+    at = dots[0] if dots else len(keys)
+    keys = [*keys[:at], *spread, *keys[at + 1 :]]
+    start: list[Size] = []
+    shape: list[Size] = []
+    step: list[int] = []
+    final: list[Size] = []
+    for k in keys:
+        if k is None:
+            final.append(1)
+            continue
+        size = x.shape[len(start)]
+        if isinstance(k, slice):
+            first, count, by = _slice_range(k, size)
+            final.append(count)
+        elif isinstance(k, (int, np.integer)) and not isinstance(k, bool):
+            first, count, by = _wrap(int(k), size), 1, 1
+            if prove_le(first + 1, size) is False or prove_le(0, first) is False:
+                raise ShapeError(f"index {k} is out of range for an axis of size {size}")
+        else:
+            raise ArgumentError(
+                f"an index must be an int, a slice, None or Ellipsis, not {k!r}",
+                help="use graphc.take for indices that are arrays",
+            )
+        start.append(first)
+        shape.append(count)
+        step.append(by)
+    found = x
+    whole = (tuple([0] * x.ndim), x.shape, tuple([1] * x.ndim))
+    if (tuple(start), tuple(shape), tuple(step)) != whole:
+        found = make1(SLICE, (x,), Slices(tuple(start), tuple(shape), tuple(step)))
+    return reshape(found, tuple(final))
+
+
+def _wrap(index: int, size: Size) -> Size:
+    return index if index >= 0 else size + index
+
+
+def _slice_range(k: slice, size: Size) -> tuple[Size, Size, int]:
+    """Return start, count and step of a slice of an axis."""
+    by = 1 if k.step is None else k.step
+    if not isinstance(by, int) or by < 1:
+        raise ArgumentError(
+            f"a slice's step must be a positive int, not {k.step!r}",
+        )
+    for bound in (k.start, k.stop):
+        if bound is not None and not isinstance(bound, (int, np.integer, Dim)):
+            raise ArgumentError(f"a slice's bounds must be ints, not {bound!r}")
+    if isinstance(size, int) and not any(isinstance(b, Dim) for b in (k.start, k.stop)):
+        first, last, by = k.indices(size)
+        return first, len(range(first, last, by)), by
+    first = 0 if k.start is None else _bound(k.start, size)
+    last = size if k.stop is None else _bound(k.stop, size)
+    count = (last - first + by - 1) // by if by != 1 else last - first
+    if prove_le(first, last) is False:
+        count = 0
+    return first, count, by
+
+
+def _bound(value: Any, size: Size) -> Size:
+    return value if isinstance(value, Dim) else _wrap(int(value), size)
+
+
+# --- concatenate --------------------------------------------------------------------
+
+
+def _concatenate_infer(types: Types, attrs: Axis) -> TensorType:
+    first = types[0]
+    total: Size = 0
+    for i, t in enumerate(types):
+        others = [
+            (a, b)
+            for k, (a, b) in enumerate(zip(first.shape, t.shape, strict=False))
+            if k != attrs.axis and a != b
+        ]
+        if t.ndim != first.ndim or others:
+            raise ShapeError(
+                f"{{0}} {first} and {{{i}}} {t} differ beside axis {attrs.axis}"
+            )
+        total = total + t.shape[attrs.axis]
+    shape = list(first.shape)
+    shape[attrs.axis] = total
+    return first.with_shape(shape)
+
+
+def _concatenate_lower(site: Site) -> Expr:
+    axis = site.attrs.axis
+    at = site.index[axis]
+    zero, one = const(0, int64), const(1, int64)
+    found: Expr | None = None
+    end: Size = 0
+    pieces = []
+    for k, t in enumerate(site.types):
+        size = t.shape[axis]
+        local = at - size_of(end)
+        inside = apply(
+            "maximum", apply("minimum", local, size_of(size) - one), zero
+        )
+        end = end + size
+        index = list(site.index)
+        index[axis] = inside
+        pieces.append((end, site.load(k, index), size))
+    for end, value, _ in reversed(pieces):
+        found = (
+            value
+            if found is None
+            else apply("select", at < size_of(end), value, found)
+        )
+    assert found is not None
+    return found
+
+
+def _concatenate_gradient(node: Node, cotangents: Any) -> Any:
+    (g,) = cotangents
+    axis = node.attrs.axis
+    start: Size = 0
+    found = []
+    for t in node.inputs:
+        size = t.shape[axis]
+        begin = [0] * t.ndim
+        begin[axis] = start  # type: ignore[call-overload]
+        attrs = Slices(tuple(begin), t.shape, (1,) * t.ndim)
+        found.append(None if g is None else make1(SLICE, (g,), attrs))
+        start = start + size
+    return found
+
+
+CONCATENATE = register(
+    Op(
+        name="concatenate",
+        attrs=Axis,
+        infer=_concatenate_infer,
+        evaluate=lambda arrays, m: np.concatenate(arrays, axis=m.attrs.axis),
+        gradient=_concatenate_gradient,
+        lower=Pointwise(_concatenate_lower),
+        doc="the inputs one after another along an axis;  each gets its slice of g",
+        # A load beside the piece that is chosen is clamped into its buffer, which
+        # therefore must not be empty.
+        guards=lambda types, a: [(t.shape[a.axis], 1) for t in types],
+    )
+)
+
+
+@public
+def concatenate(arrays: Any, axis: int = 0) -> Tensor:
+    """Join tensors along an axis.
+
+    Shapes:  [N, D], [M, D] -> [N + M, D]
+    Raises:  ShapeError if they differ beside the axis, ArgumentError for none.
+    """
+    tensors = as_tensors(list(arrays))
+    if not tensors:
+        raise ArgumentError("concatenate: needs at least one tensor")
+    try:
+        (at,) = normal_axes(axis, tensors[0].ndim)
+    except ArgumentError as error:
+        raise explain(error, "concatenate", tensors) from None
+    tensors = [t for t in tensors if t.ndim <= at or t.shape[at] != 0] or tensors[:1]
+    if len(tensors) == 1:
+        return tensors[0]
+    return make1(CONCATENATE, tensors, Axis(at))

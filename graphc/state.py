@@ -1,0 +1,319 @@
+"""States: parameters with a value that lives from call to call.
+
+A `Parameter` is a leaf tensor and the owner of its value. Steps that share states
+exclude each other by one lock, shared by every state that any step joined.
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from graphc.errors import ArgumentError, StateError, UpdateError
+from graphc.ir.leaves import State, is_state, make_state
+from graphc.ir.nodes import Node, Tensor, topological
+from graphc.ir.origins import here
+from graphc.ir.types import DTypeLike, TensorType, as_dtype, as_shape, float32
+from graphc.ops.broadcast import weak_dtype
+from graphc.ops.random import fresh
+
+Initializer = Callable[[tuple[int, ...], int, int], Any]
+
+
+# --- locks --------------------------------------------------------------------------
+
+
+class LockGroup:
+    """One lock for all states that some step uses together (a union-find tree)."""
+
+    __slots__ = ("lock", "parent")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.parent: LockGroup | None = None
+
+    def root(self) -> LockGroup:
+        """Return the group that this one was merged into."""
+        group = self
+        while group.parent is not None:
+            group = group.parent
+        return group
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock, also if the group is merged while we wait for it."""
+        while True:
+            group = self.root()
+            group.lock.acquire()
+            if group.parent is None:
+                break
+            group.lock.release()
+        try:
+            yield
+        finally:
+            group.lock.release()
+
+
+_merging = threading.Lock()
+
+
+def join_locks(states: Sequence[Parameter]) -> LockGroup:
+    """Put states under one lock, waiting for steps that run now; return its group."""
+    with _merging:
+        own = LockGroup()
+        for state in states:
+            group = state._group.root()
+            if group is not own:
+                with group.lock:
+                    group.parent = own
+        return own
+
+
+# --- parameters ---------------------------------------------------------------------
+
+
+class Parameter(Tensor):
+    """A state that owns its value. Make one with `parameter` or `variable`."""
+
+    __slots__ = ("_array", "_group")
+
+    _array: np.ndarray[Any, Any]
+    _group: LockGroup
+
+    @property
+    def name(self) -> str:
+        """The label; unique within one compiled function."""
+        return self._attrs.name
+
+    @property
+    def trainable(self) -> bool:
+        """Whether optimisers change it."""
+        return self._attrs.trainable
+
+    @property
+    def _attrs(self) -> State:
+        attrs = self.node.attrs
+        assert isinstance(attrs, State)
+        return attrs
+
+    @property
+    def value(self) -> np.ndarray[Any, Any]:
+        """The current value: the caller's own copy. Assign to change it.
+
+        Raises:  StateError on assigning another shape or kind of numbers; the old
+                 value then stays.
+        """
+        with self._group.held():
+            return self._array.copy()
+
+    @value.setter
+    def value(self, new: Any) -> None:
+        array = fitted(new, self.type, f"the value of {self.name!r}")
+        with self._group.held():
+            self._array[...] = array
+
+    @property
+    def array(self) -> np.ndarray[Any, Any]:
+        """The storage itself, for backends; hold the lock while it is read."""
+        return self._array
+
+    @property
+    def lock_group(self) -> LockGroup:
+        """The group whose lock guards the storage."""
+        return self._group
+
+
+def fitted(value: Any, type: TensorType, what: str) -> np.ndarray[Any, Any]:
+    """Return a value as an array of a (static) type.
+
+    Raises:  StateError if the shape differs or the kind of numbers does.
+    """
+    array = np.asarray(value)
+    if array.shape != type.shape:
+        raise StateError(
+            f"{what} has shape {list(array.shape)}, the state is {type}",
+            help=f"give an array of shape {list(type.shape)}",
+        )
+    if not np.can_cast(array.dtype, type.dtype.numpy, "same_kind"):
+        raise StateError(
+            f"{what} is {array.dtype}, the state is {type}",
+            help=f"convert it with .astype({type.dtype.name!r})",
+        )
+    return array.astype(type.dtype.numpy)
+
+
+def parameter(
+    name: str,
+    shape: Any = None,
+    init: str | Initializer | Any = "glorot_uniform",
+    seed: int = 0,
+    dtype: DTypeLike = float32,
+    trainable: bool = True,
+) -> Parameter:
+    """Make a fresh state; optimisers act on trainable ones.
+
+    init: "zeros", "ones", "glorot_uniform", "glorot_normal", "he_uniform",
+    "he_normal", "uniform", "normal"; or a number, an array, or a function
+    (shape, seed, stream) -> array. The values are a function of name and seed.
+
+    Shapes:  -> shape, of ints. It may be left out where init is an array.
+    Raises:  ArgumentError for a symbolic shape, an unknown init, an empty name.
+    Example:
+        >>> import graphc
+        >>> b = graphc.parameter("b", (3,), init="zeros")
+        >>> b.value.tolist()
+        [0.0, 0.0, 0.0]
+    """
+    if not isinstance(name, str) or not name:
+        raise ArgumentError(
+            f"a parameter needs a name, not {name!r}", where=here().quoted
+        )
+    if shape is None:
+        if isinstance(init, str) or callable(init):
+            raise ArgumentError(
+                f"the parameter {name!r} needs a shape", where=here().quoted
+            )
+        shape = np.shape(init)
+    sizes = as_shape(shape)
+    if not all(isinstance(s, int) for s in sizes):
+        raise ArgumentError(
+            f"the parameter {name!r} needs a shape of ints, not {list(sizes)}",
+            where=here().quoted,
+            help="only inputs may have symbolic dimensions",
+        )
+    type = TensorType(as_dtype(dtype), sizes)
+    static: tuple[int, ...] = tuple(int(s) for s in sizes)  # type: ignore[arg-type]
+    array = initial(name, static, init, seed)
+    leaf = make_state(name, type, trainable, result_class=Parameter)
+    assert isinstance(leaf, Parameter)
+    leaf._array = fitted(array, type, f"the initial value of {name!r}").copy()
+    leaf._group = LockGroup()
+    return leaf
+
+
+def variable(name: str, value: Any, dtype: DTypeLike | None = None) -> Parameter:
+    """Make a state that is not trained: a counter, a running mean, a learning rate."""
+    array = np.asarray(value)
+    if dtype is None:
+        python = isinstance(value, (bool, int, float))
+        dtype = weak_dtype([value]) if python else array.dtype
+    return parameter(name, array.shape, array, dtype=dtype, trainable=False)
+
+
+def initial(name: str, shape: tuple[int, ...], init: Any, seed: int) -> Any:
+    """Return initial values; random ones depend on name and seed alone.
+
+    Source:  Glorot and Bengio, 2010; He et al., 2015. Fans as Keras counts them.
+    """
+    stream = zlib.crc32(name.encode()) & 0x7FFFFFFF
+    if callable(init):
+        return init(shape, seed, stream)
+    if not isinstance(init, str):
+        array = np.asarray(init)
+        return np.full(shape, array) if array.ndim == 0 else array
+    if init in ("zeros", "ones"):
+        return np.full(shape, float(init == "ones"))
+    spread = _spread(init, shape)
+    if spread is None:
+        raise ArgumentError(
+            f"unknown init {init!r} of parameter {name!r}",
+            where=here().quoted,
+            help="use one of " + ", ".join(INITIALIZERS),
+        )
+    kind = "normal" if init.endswith("normal") else "uniform"
+    drawn = fresh(shape, kind, seed, stream)
+    return (drawn if kind == "normal" else 2 * drawn - 1) * np.float32(spread)
+
+
+INITIALIZERS = (
+    "zeros",
+    "ones",
+    "glorot_uniform",
+    "glorot_normal",
+    "he_uniform",
+    "he_normal",
+    "uniform",
+    "normal",
+)
+
+
+def _spread(init: str, shape: tuple[int, ...]) -> float | None:
+    """Return the limit of a uniform, or the deviation of a normal, initial value."""
+    field = int(np.prod(shape[:-2])) if len(shape) > 2 else 1
+    fan_in = (shape[-2] if len(shape) > 1 else shape[0] if shape else 1) * field
+    fan_out = (shape[-1] if shape else 1) * field
+    table = {
+        "glorot_uniform": (6.0, fan_in + fan_out),
+        "glorot_normal": (2.0, fan_in + fan_out),
+        "he_uniform": (6.0, fan_in),
+        "he_normal": (2.0, fan_in),
+        "uniform": (0.05**2, 1),
+        "normal": (0.05**2, 1),
+    }
+    if init not in table:
+        return None
+    scale, fan = table[init]
+    return float(np.sqrt(scale / (fan or 1)))
+
+
+# --- updates that travel with a tensor ----------------------------------------------
+
+_attached: WeakKeyDictionary[Node, tuple[tuple[Tensor, Tensor], ...]] = (
+    WeakKeyDictionary()
+)
+
+
+def attach_update(tensor: Tensor, state: Tensor, value: Tensor) -> Tensor:
+    """Note that computing `tensor` in training changes a state; returns the tensor."""
+    old = _attached.get(tensor.node, ())
+    _attached[tensor.node] = (*old, (state, value))
+    return tensor
+
+
+def state_updates(*outputs: Tensor) -> dict[Tensor, Tensor]:
+    """Collect the state changes (running statistics, counters) that tensors reach.
+
+    Raises:  UpdateError if two different values are written to one state.
+    """
+    found: dict[Tensor, Tensor] = {}
+    for node in topological(outputs):
+        merge_updates(found, dict(_attached.get(node, ())))
+    return found
+
+
+def merge_updates(
+    into: dict[Tensor, Tensor], more: dict[Tensor, Tensor]
+) -> dict[Tensor, Tensor]:
+    """Add updates to others.
+
+    Raises:  UpdateError if both write one state with different values.
+    """
+    for state, value in more.items():
+        if into.setdefault(state, value) is not value:
+            name = state.node.attrs.name
+            raise UpdateError(
+                f"the state {name!r} has two different updates",
+                details=[
+                    f"first : {into[state].node.birth.quoted}",
+                    f"second: {value.node.birth.quoted}",
+                ],
+                help="a step can write a state once; combine the two",
+            )
+    return into
+
+
+def parameters_of(outputs: Iterable[Tensor], trainable: bool = True) -> list[Tensor]:
+    """Return the states that tensors depend on, in the order they are reached."""
+    return [
+        n.results[0]
+        for n in topological(outputs)
+        if is_state(n.results[0]) and (n.attrs.trainable or not trainable)
+    ]
+
+

@@ -1,0 +1,1 @@
+"""Passes, installed as `graphc.passes`."""

@@ -1,0 +1,1 @@
+"""Equations by family."""
