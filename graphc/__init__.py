@@ -3,9 +3,13 @@
 from graphc.autodiff.reverse import grad as grad
 from graphc.autodiff.reverse import stop_gradient as stop_gradient
 from graphc.autodiff.reverse import value_and_grad as value_and_grad
+from graphc.compiler import compile as compile
 from graphc.errors import GraphcError as GraphcError
+from graphc.executable import Executable as Executable
 from graphc.ir.graph import Graph as Graph
 from graphc.ir.nodes import Tensor as Tensor
+from graphc.ir.parser import parse as parse
+from graphc.ir.verifier import verify as verify
 from graphc.ops.arithmetic import abs as abs
 from graphc.ops.arithmetic import add as add
 from graphc.ops.arithmetic import div as div

@@ -184,7 +184,7 @@ sigmoid = elementwise(
 relu = elementwise(
     "relu",
     lambda x: maximum(x, 0),
-    grad=lambda x, y: When(x > 0),
+    grad=lambda x, y: When(y > 0),
     doc="y = max(x, 0);  dx = g where x > 0, 0 at 0",
 )
 softplus = elementwise(

@@ -44,16 +44,18 @@ def _operator(
                 return None
             if len(args) == 2 and args[1] != first:
                 return None
-            return signature(Mask(first.lanes) if mask else first, *args)
+            result = Mask(first.lanes) if mask else first
+            return signature(result, *args)  # type: ignore[no-untyped-call]
 
-    infer_global(function)(Template)
+    infer_global(function)(Template)  # type: ignore[no-untyped-call]
 
     def lower(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         return emit(sig.args[0], builder, *values)
 
     for kind in (Vec, Mask):
         arity = 1 if function in (operator.neg, operator.invert) else 2
-        lower_builtin(function, *[kind] * arity)(lower)
+        kinds = [kind] * arity
+        lower_builtin(function, *kinds)(lower)  # type: ignore[no-untyped-call]
 
 
 def _is_number(type_: Any) -> bool:
@@ -321,7 +323,7 @@ def _float_to_int(x: Lanes, element: Any) -> Lanes:
     return _select(x < -bound, whole.like(-(2 ** (element.width - 1))), whole)
 
 
-def _convert(x: Lanes, source: types.Type, target: types.Type) -> Lanes:
+def _convert(x: Lanes, source: Any, target: Any) -> Lanes:
     element = _ELEMENT[target]
     if source == types.boolean:
         return _select(x, Lanes(x.builder, constant(x.vector(element), 1)), 0)

@@ -61,11 +61,11 @@ def tile(typing, function, c, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def pack(typing, function, to, b, sb_k, sb_j, k, cols):  # type: ignore[no-untyped-def]
-    """Copy a panel of k x cols elements to k x NR contiguous ones, padded with 0.
+def pack(typing, function, to, width, b, sb_k, sb_j, k, cols):  # type: ignore[no-untyped-def]
+    """Copy a panel of k x cols elements to k x width contiguous ones, padded with 0.
 
-    Math:    to[p NR + j] = b[p sb_k + j sb_j] for p < k, j < cols <= NR
+    Math:    to[p width + j] = b[p sb_k + j sb_j] for p < k, j < cols <= width
 
-    It is fast where sb_j or sb_k is 1.
+    ``width`` is a multiple of the vector's lanes. It is fast where sb_j or sb_k is 1.
     """
-    return _call_pointer("ippiiii", (function, to, b, sb_k, sb_j, k, cols))
+    return _call_pointer("ipipiiii", (function, to, width, b, sb_k, sb_j, k, cols))

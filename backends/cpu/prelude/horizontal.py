@@ -103,17 +103,19 @@ def _arg_reduction(name: str, beats: Combine, sign: float, doc: str) -> Any:
                 builder, sig.return_type, (_first(best), _first(at))
             )
 
-        return types.Tuple((v.dtype, types.int64))(v, index, m), codegen
+        pair: Any = types.Tuple((v.dtype, types.int64))  # type: ignore[no-untyped-call]
+        return pair(v, index, m), codegen
 
     definition.__name__ = definition.__qualname__ = name
     definition.__doc__ = doc
     return intrinsic(definition)
 
 
-def _worst(element: ir.Type, sign: float) -> float:
+def _worst(element: ir.Type, sign: float) -> float | int:
     if is_float(element):
         return sign * float("inf")
-    return 2 ** (element.width - 1) - 1 if sign > 0 else -(2 ** (element.width - 1))
+    half: int = 1 << (element.width - 1)
+    return half - 1 if sign > 0 else -half
 
 
 hargmax = _arg_reduction(

@@ -1,6 +1,7 @@
 """Philox4x32-10 on SIMD vectors: random words as a pure function of a counter.
 
-Source: Salmon, Moraes, Dror and Shaw, Parallel random numbers: as easy as 1, 2, 3, 2011.
+Source: Salmon, Moraes, Dror and Shaw, Parallel random numbers: as easy as 1, 2, 3,
+2011.
 The words are those of `philox_words` in `graphc/ops/philox.py`, which defines them.
 """
 

@@ -29,7 +29,7 @@ DTYPES = (types.float32, types.float64, types.int32, types.int64)
 class Vec(types.Type):
     """The type of a vector of `lanes` numbers of a Numba dtype."""
 
-    def __init__(self, dtype: types.Type, lanes: int) -> None:
+    def __init__(self, dtype: Any, lanes: int) -> None:
         """Name the type; the name is also what tells it from others."""
         self.dtype = dtype
         self.lanes = lanes
@@ -79,22 +79,29 @@ class VectorModel(PrimitiveModel):
 
     def __init__(self, manager: Any, type_: Vec | Mask) -> None:
         """Choose the LLVM type."""
-        super().__init__(manager, type_, llvm_type(type_))
+        super().__init__(  # type: ignore[no-untyped-call]
+            manager, type_, llvm_type(type_)
+        )
 
 
 # ---- pointers ------------------------------------------------------------------------
 
 
+TABLE: Any = types.CPointer(types.int64)  # type: ignore[no-untyped-call]
+
+
 def _pointer_reader(name: str, dtype: types.Type, what: str) -> Any:
+    pointer: Any = types.CPointer(dtype)  # type: ignore[no-untyped-call]
+
     def definition(typingctx, args, i):  # type: ignore[no-untyped-def]
-        if args != types.CPointer(types.int64):
+        if args != TABLE:
             return None
 
         def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
             address = builder.load(builder.gep(values[0], [values[1]]))
             return builder.inttoptr(address, context.get_value_type(sig.return_type))
 
-        return types.CPointer(dtype)(args, types.int64), codegen
+        return pointer(args, types.int64), codegen
 
     definition.__name__ = definition.__qualname__ = name
     definition.__doc__ = (
@@ -121,7 +128,7 @@ def get(typingctx, ptr, i):  # type: ignore[no-untyped-def]
         return None
 
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
-        return _load_scalar(builder, *values, ptr.dtype)
+        return _load_scalar(builder, values[0], values[1], ptr.dtype)
 
     return ptr.dtype(ptr, types.int64), codegen
 
@@ -213,13 +220,13 @@ mask4, mask8, mask16 = _mask_of(4), _mask_of(8), _mask_of(16)
 @intrinsic
 def splat(typingctx, scalar, m):  # type: ignore[no-untyped-def]
     """Copy a scalar of any of the dtypes to every lane; a bool gives a Mask."""
-    if not isinstance(m, Mask) or types.unliteral(scalar) not in _LLVM:
+    dtype: Any = types.unliteral(scalar)  # type: ignore[no-untyped-call]
+    if not isinstance(m, Mask) or dtype not in _LLVM:
         return None
 
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
         return broadcast(builder, values[0], m.lanes)
 
-    dtype = types.unliteral(scalar)
     return vector_type(dtype, m.lanes)(dtype, m), codegen
 
 
@@ -322,12 +329,19 @@ def _write(
     builder.call(function, [value, pointers, _alignment(value.type), m])
 
 
-def _addresses(builder: ir.IRBuilder, pointer: ir.Value, index: ir.Value) -> ir.Value:
-    """Return the vector of pointers pointer + index."""
-    pointers = builder.gep(pointer, [index])
-    # llvmlite types this as one pointer, which a vector of indices does not give.
-    pointers.type = ir.VectorType(pointers.type, index.type.count)
-    return pointers
+def _addresses(
+    builder: ir.IRBuilder, pointer: ir.Value, index: ir.Value, dtype: types.Type
+) -> ir.Value:
+    """Return the vector of pointers to pointer[index[k]].
+
+    As integers, because llvmlite cannot index a pointer by a vector; beside a gather,
+    the shift and the addition cost nothing.
+    """
+    lanes = index.type.count
+    size = _alignment(_stored_type(dtype, lanes)).constant
+    base = broadcast(builder, builder.ptrtoint(pointer, I64), lanes)
+    address = builder.add(base, builder.mul(index, constant(index.type, size)))
+    return builder.inttoptr(address, ir.VectorType(pointer.type, lanes))
 
 
 @intrinsic
@@ -382,7 +396,7 @@ def gather(typingctx, ptr, index, m):  # type: ignore[no-untyped-def]
 
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
         pointer, index, mask = values
-        pointers = _addresses(builder, pointer, index)
+        pointers = _addresses(builder, pointer, index, ptr.dtype)
         return _read(builder, "gather", pointers, mask, ptr.dtype)
 
     return vector_type(ptr.dtype, m.lanes)(ptr, index, m), codegen
@@ -398,7 +412,7 @@ def scatter(typingctx, ptr, index, value, m):  # type: ignore[no-untyped-def]
 
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
         pointer, index, value, mask = values
-        pointers = _addresses(builder, pointer, index)
+        pointers = _addresses(builder, pointer, index, ptr.dtype)
         _write(builder, "scatter", pointers, value, mask, ptr.dtype)
         return context.get_dummy_value()
 
@@ -417,7 +431,7 @@ def strided(typingctx, ptr, i, stride, m):  # type: ignore[no-untyped-def]
             broadcast(builder, stride, m.lanes), _lane_numbers(I64, m.lanes)
         )
         start = builder.gep(pointer, [i])
-        pointers = _addresses(builder, start, step)
+        pointers = _addresses(builder, start, step, ptr.dtype)
         return _read(builder, "gather", pointers, mask, ptr.dtype)
 
     result = vector_type(ptr.dtype, m.lanes)

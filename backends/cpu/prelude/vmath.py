@@ -241,11 +241,14 @@ def log(x: Lanes) -> Lanes:
 def log1p(x: Lanes) -> Lanes:
     """Compute log(1 + x) without the rounding of 1 + x."""
     shift = _exponent_above(x + 1.0)
-    # (1 + x) / 2**k - 1, with scale = 2**-k; exact where it could cancel.
-    scale = (x.like(1.0).bits() - shift).floats()
-    m = fma(x, scale, scale - 1.0)
+    # (1 + x) / 2**k - 1, exact where it could cancel. The scale is 4 / 2**k, because k
+    # reaches 128 and 2**-128 is subnormal.
+    scale = (x.like(4.0).bits() - shift).floats()
+    m = fma(x * 0.25, scale, fma(scale, 0.25, -1.0))
     k = (shift >> 23).convert("sitofp", x.type.element)
-    y = select(x.eq(0.0), x, _log_of_parts(m, k))
+    # A quarter of a tiny x may lose bits, but there the result is x.
+    tiny = x.intrinsic("fabs") < 2.0**-24
+    y = select(tiny, x, _log_of_parts(m, k))
     return _log_limits(x, y, -1.0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from .lanes import DOUBLE, FLOAT, I32, I64, Lanes, call_shared, fma, horner, select
-from .vmath import ROUNDER, elementary, per_lane
+from .vmath import ROUNDER, Body, elementary, per_lane
 
 TWO_OVER_PI = 0.6366197723675814
 # pi / 2 in three floats, each k * part exact inside a fused multiply-add.
@@ -101,7 +101,7 @@ def _far_cosine(x: Lanes) -> Lanes:
     return select(x.intrinsic("fabs") < float("inf"), _quadrant_sine(r, k + 1), x - x)
 
 
-def _with_far(x: Lanes, near: Lanes, name: str, far_body: object) -> Lanes:
+def _with_far(x: Lanes, near: Lanes, name: str, far_body: Body) -> Lanes:
     """Take the slow way for lanes past the limit, if there is one at all."""
     builder = x.builder
     far = ~(x.intrinsic("fabs") < NEAR_LIMIT)

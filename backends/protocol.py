@@ -1,0 +1,90 @@
+"""What a backend is: it turns a program into something that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from graphc.errors import CompileError
+from graphc.ir.dims import Size
+from graphc.ir.graph import Graph
+from graphc.ir.nodes import Node
+from graphc.ir.origins import Origin
+from graphc.ir.program import Program
+from graphc.ir.program.memory import Arena
+from graphc.ir.target import Target
+
+Array = np.ndarray[Any, Any]
+
+
+class Kernel(Protocol):
+    """One compiled nest."""
+
+    name: str
+    source: str
+    nodes: tuple[Node, ...]
+    origins: tuple[Origin, ...]
+    flops: Size
+    bytes: Size
+
+
+class Bound(Protocol):
+    """A program bound to sizes, ready to run."""
+
+    arena: Arena
+
+    def run(self, inputs: Sequence[Array], out: Sequence[Array] | None) -> list[Array]:
+        """Run a step: read inputs, update the states, return the outputs."""
+
+
+class Runner(Protocol):
+    """A compiled program. kernels: what was compiled; empty for an interpreter."""
+
+    kernels: Sequence[Any]
+
+    def bind(self, sizes: Mapping[str, int]) -> Bound:
+        """Plan memory for these sizes; compiles nothing."""
+
+
+class Backend(Protocol):
+    """A way to run programs."""
+
+    name: str
+    target: Target
+
+    def build(self, graph: Graph, program: Program, states: Sequence[Any]) -> Runner:
+        """Compile a program. states: the Parameters of the program's states."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a caller of `compile` may say about the backend."""
+
+    threads: int | None = None
+
+
+def get_backend(name: str, choice: Choice) -> Backend:
+    """Return a backend by name; imports only that one.
+
+    Raises:  CompileError listing the known ones.
+    """
+    if name == "cpu":
+        from graphc.backends.cpu.backend import CpuBackend
+
+        return CpuBackend(choice.threads)
+    if name == "cuda":
+        from graphc.backends.cuda.backend import CudaBackend
+
+        return CudaBackend()
+    if name == "reference":
+        from graphc.backends.reference.backend import ReferenceBackend
+
+        return ReferenceBackend()
+    raise CompileError(
+        f"unknown backend {name!r}", help='use "cpu", "cuda" or "reference"'
+    )
+
+

@@ -1,0 +1,139 @@
+"""compile: from declared tensors to a step that runs.
+
+    declare -> Graph -> graph passes -> Program -> program passes -> backend -> step
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from graphc.backends.protocol import Choice, get_backend
+from graphc.errors import InputError, StateError, UpdateError
+from graphc.executable import Executable
+from graphc.ir.graph import Graph
+from graphc.ir.leaves import State, is_input, is_state
+from graphc.ir.nodes import Tensor, leaf_name
+from graphc.ir.origins import here
+from graphc.ir.program import Program
+from graphc.ir.verifier import verify
+from graphc.passes import complete, parse_pipeline, run_pipeline
+from graphc.state import Parameter
+
+
+def compile(
+    inputs: Sequence[Tensor] | Graph,
+    outputs: Any = None,
+    updates: Mapping[Any, Any] | None = None,
+    *,
+    backend: str = "cpu",
+    passes: str | Sequence[str] = "default",
+    states: Mapping[str, Parameter] | None = None,
+    threads: int | None = None,
+    name: str = "step",
+    verify_passes: bool = True,
+) -> Executable:
+    """Compile a step that computes outputs and updates states.
+
+    inputs: the tensors that the step takes, in order; or a Graph, for one that was
+    parsed. outputs: a tensor, or a list or dict of tensors. updates: {state: new
+    value}; all new values are computed from the old ones. backend: "cpu", "cuda" or
+    "reference". passes: a pipeline as text. states: for a parsed graph, the
+    parameters that its states stand for, by name. threads: at most so many.
+
+    Raises:  GraphcError of the kind that fits, collected before anything is compiled.
+    Example:
+        >>> import graphc
+        >>> x = graphc.input("x", ("N",))
+        >>> double = graphc.compile([x], x * 2.0)
+        >>> double([1.0, 2.0]).tolist()
+        [2.0, 4.0]
+    """
+    if isinstance(inputs, Graph):
+        graph, shape = inputs, list(inputs.outputs)
+        structure: Any = shape[0] if len(shape) == 1 else shape
+    else:
+        graph, structure = _declared(inputs, outputs, updates, name)
+    verify(graph)
+    bound = [_bind_state(s, states or {}) for s in graph.states]
+    unknown = set(states or {}) - {leaf_name(s) for s in graph.states}
+    if unknown:
+        raise StateError(
+            f"compile: no state is named {', '.join(sorted(unknown))}",
+            where=here().quoted,
+            help="the states are " + ", ".join(leaf_name(s) for s in graph.states),
+        )
+    chosen = get_backend(backend, Choice(threads))
+    steps = complete(parse_pipeline(passes))
+    stages = run_pipeline(graph, steps, chosen.target, check=verify_passes)
+    final = next(
+        (s.result for s in reversed(stages) if isinstance(s.result, Graph)), graph
+    )
+    program = stages[-1].result
+    assert isinstance(final, Graph)
+    assert isinstance(program, Program)
+    runner = chosen.build(final, program, bound)
+    return Executable(graph, final, program, stages, runner, bound, structure, chosen)
+
+
+def _declared(
+    inputs: Sequence[Tensor], outputs: Any, updates: Mapping[Any, Any] | None, name: str
+) -> tuple[Graph, Any]:
+    if isinstance(inputs, Tensor):
+        inputs = [inputs]
+    for i, tensor in enumerate(inputs):
+        if not isinstance(tensor, Tensor) or not is_input(tensor):
+            raise InputError(
+                f"compile: inputs[{i}] is {tensor!r}, not an input",
+                where=here().quoted,
+                help="declare it with graphc.input",
+            )
+        if any(tensor is other for other in inputs[:i]):
+            raise InputError(
+                f"compile: the input {leaf_name(tensor)!r} is listed twice",
+                where=here().quoted,
+            )
+    flat = flatten(outputs)
+    for tensor in flat:
+        if not isinstance(tensor, Tensor):
+            raise InputError(
+                f"compile: the output {tensor!r} is no tensor", where=here().quoted
+            )
+    pairs = list((updates or {}).items())
+    for state, value in pairs:
+        if not isinstance(value, Tensor):
+            raise UpdateError(
+                f"compile: the update of {state!r} is {value!r}, not a tensor",
+                where=here().quoted,
+            )
+    return Graph.build(list(inputs), flat, pairs, name), outputs
+
+
+def flatten(outputs: Any) -> list[Any]:
+    """Return the tensors of an output: one, or those of a list or a dict."""
+    if outputs is None:
+        return []
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    if isinstance(outputs, Mapping):
+        return list(outputs.values())
+    return list(outputs)
+
+
+def _bind_state(state: Tensor, given: Mapping[str, Parameter]) -> Parameter:
+    name = leaf_name(state)
+    found = given.get(name, state)
+    if not isinstance(found, Parameter):
+        raise StateError(
+            f"compile: the state {name!r} has no value",
+            where=here().quoted,
+            help=f"pass states={{{name!r}: parameter}}",
+        )
+    if found.type != state.type:
+        raise StateError(
+            f"compile: the state {name!r} is {state.type}, the parameter is {found.type}",
+            where=here().quoted,
+        )
+    assert is_state(found)
+    assert isinstance(found.node.attrs, State)
+    return found

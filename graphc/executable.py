@@ -1,0 +1,234 @@
+"""Executable: a compiled step, to call and to look into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.backends.protocol import Backend, Bound, Runner
+from graphc.backends.reference.interpreter import run_graph
+from graphc.errors import InputError
+from graphc.ir.binding import bind_sizes, fit_input
+from graphc.ir.graph import Graph
+from graphc.ir.interpret import Values
+from graphc.ir.nodes import Node, Tensor, leaf_name
+from graphc.ir.program import Program
+from graphc.ir.program.memory import Arena
+from graphc.passes import Stage
+from graphc.state import Parameter, join_locks
+
+Array = np.ndarray[Any, Any]
+
+
+class Executable:
+    """A compiled step: NumPy in, NumPy out.
+
+    graph: the final graph. program: its loop nests. stages: what each pass made.
+    kernels: what the backend compiled. `step(xs, ys)` runs it, for any sizes,
+    without compiling again; `step.memory(N=32)` tells what that needs.
+    """
+
+    def __init__(
+        self,
+        declared: Graph,
+        graph: Graph,
+        program: Program,
+        stages: Sequence[Stage],
+        runner: Runner,
+        states: Sequence[Parameter],
+        structure: Any,
+        backend: Backend,
+    ) -> None:
+        self.declared = declared
+        self.graph = graph
+        self.program = program
+        self.runner = runner
+        self.states = tuple(states)
+        self.backend = backend
+        self._stages = tuple(stages)
+        self._structure = structure
+        self._single = isinstance(structure, Tensor)
+        self._names = [leaf_name(t) for t in declared.inputs]
+        self._dtypes = [t.dtype.numpy for t in declared.inputs]
+        self._ndims = [t.ndim for t in declared.inputs]
+        self._bound: dict[tuple[tuple[int, ...], ...], Bound] = {}
+        self._group = join_locks(self.states)
+
+    # --- running ------------------------------------------------------------------
+
+    def __call__(self, *args: Any, out: Any = None, **named: Any) -> Any:
+        """Run a step on arrays, given in the order of the inputs or by name.
+
+        out: arrays to write the outputs into, in the form of the outputs.
+
+        Raises:  InputError if an array is missing or does not fit; the states are
+                 then as they were.
+        """
+        if named or len(args) != len(self._names):
+            args = self._arguments(args, named)
+        arrays = []
+        for i, value in enumerate(args):
+            if (
+                type(value) is np.ndarray
+                and value.dtype is self._dtypes[i]
+                and value.ndim == self._ndims[i]
+                and value.flags.c_contiguous
+            ):
+                arrays.append(value)
+            else:
+                arrays.append(fit_input(self.declared.inputs[i], value))
+        shapes = tuple([a.shape for a in arrays])
+        bound = self._bound.get(shapes)
+        if bound is None:
+            bound = self._bind(shapes)
+        targets = None if out is None else self._targets(out)
+        group = self._group.root()
+        group.lock.acquire()
+        while group.parent is not None:  # joined with others while we waited
+            group.lock.release()
+            group = group.root()
+            group.lock.acquire()
+        try:
+            found = bound.run(arrays, targets)
+        finally:
+            group.lock.release()
+        return found[0] if self._single else self._shaped(found)
+
+    def _arguments(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+        if len(args) > len(self._names):
+            raise InputError(
+                f"the step takes {len(self._names)} inputs, {len(args)} were given",
+                help=f"it takes {', '.join(self._names)}",
+            )
+        given = dict(zip(self._names, args, strict=False))
+        for name, value in named.items():
+            if name not in self._names:
+                raise InputError(
+                    f"the step has no input {name!r}",
+                    help=f"it takes {', '.join(self._names)}",
+                )
+            if name in given:
+                raise InputError(f"the input {name!r} is given twice")
+            given[name] = value
+        missing = [n for n in self._names if n not in given]
+        if missing:
+            raise InputError(
+                f"missing input: {', '.join(missing)}",
+                help=f"the step takes {', '.join(self._names)}",
+            )
+        return [given[n] for n in self._names]
+
+    def _bind(self, shapes: tuple[tuple[int, ...], ...]) -> Bound:
+        given = [
+            (name, t.type, shape)
+            for name, t, shape in zip(
+                self._names, self.declared.inputs, shapes, strict=True
+            )
+        ]
+        sizes = bind_sizes(given, self.declared.guards)
+        with self._group.held():
+            bound = self.runner.bind(sizes)
+        if len(self._bound) >= 64:  # a ragged stream of sizes must not grow for ever
+            self._bound.pop(next(iter(self._bound)))
+        self._bound[shapes] = bound
+        return bound
+
+    def _targets(self, out: Any) -> list[Array]:
+        flat = (
+            [out]
+            if self._single
+            else list(out.values())
+            if isinstance(out, Mapping)
+            else list(out)
+        )
+        for tensor, target in zip(self.declared.outputs, flat, strict=True):
+            good = (
+                isinstance(target, np.ndarray)
+                and target.dtype == tensor.dtype.numpy
+                and target.flags.c_contiguous
+                and target.flags.writeable
+            )
+            if not good:
+                raise InputError(
+                    f"out= takes C-contiguous, writable arrays of {tensor.type}"
+                )
+        return flat
+
+    def _shaped(self, found: list[Array]) -> Any:
+        if self._structure is None:
+            return None
+        if isinstance(self._structure, Mapping):
+            return dict(zip(self._structure, found, strict=True))
+        return type(self._structure)(found) if self._structure else []
+
+    # --- looking ------------------------------------------------------------------
+
+    @property
+    def stages(self) -> list[tuple[str, Graph | Program]]:
+        """What each pass made, in order, as (pass name, Graph or Program)."""
+        return [("declared", self.declared), *((s.name, s.result) for s in self._stages)]
+
+    @property
+    def timings(self) -> list[tuple[str, float]]:
+        """How long each pass took, in seconds."""
+        return [(s.name, s.seconds) for s in self._stages]
+
+    @property
+    def kernels(self) -> list[Any]:
+        """The compiled kernels, in the order in which they first run."""
+        return list(self.runner.kernels)
+
+    def memory(self, **sizes: int) -> Arena:
+        """Return the memory plan for sizes, before any run: `step.memory(N=32)`.
+
+        Raises:  InputError if a dimension is missing.
+        """
+        missing = [d for d in self.graph.dims if d not in sizes]
+        if missing:
+            raise InputError(f"memory: give a size for {', '.join(missing)}")
+        return self.runner.bind(sizes).arena
+
+    def debug(self, *args: Any, **named: Any) -> dict[str, Array]:
+        """Run the declared graph in the interpreter and return what it went through.
+
+        Every tensor named with `tensor.named("h")` is there under its name, every
+        input and state under its own, every output as `out0`, and each result of
+        each node as `%3` (its number in `step.declared.text()`). No state changes.
+        """
+        values = self._arguments(args, named)
+        arrays = [
+            fit_input(t, v) for t, v in zip(self.declared.inputs, values, strict=True)
+        ]
+        given = [
+            (n, t.type, a.shape)
+            for n, t, a in zip(self._names, self.declared.inputs, arrays, strict=True)
+        ]
+        sizes = bind_sizes(given, self.declared.guards)
+        found: dict[str, Array] = dict(zip(self._names, arrays, strict=True))
+        held = {
+            t: s.value for t, s in zip(self.declared.states, self.states, strict=True)
+        }
+        found.update({leaf_name(t): v for t, v in held.items()})
+        number = 0
+
+        def watch(node: Node, all_values: Values) -> None:
+            nonlocal number
+            for result in node.results:
+                found[f"%{number}"] = all_values[result]
+                number += 1
+            label = self.declared.origin(node).label
+            if label:
+                found[label] = all_values[node.results[0]]
+
+        inputs = dict(zip(self.declared.inputs, arrays, strict=True))
+        outputs, _ = run_graph(self.declared, inputs, held, sizes, watch)
+        found.update({f"out{i}": o for i, o in enumerate(outputs)})
+        return found
+
+    def __repr__(self) -> str:
+        return (
+            f"<Executable {self.graph.name!r} on {self.backend.name}: "
+            f"{len(self.graph)} nodes, {len(self.kernels)} kernels>"
+        )

@@ -1,0 +1,64 @@
+"""A memory plan: where each temporary lies in the arena, for given sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+ALIGN = 64  # bytes: a cache line, and the widest vector
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """A buffer that needs memory from its first to its last statement, inclusive."""
+
+    buffer: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """The lifetimes of all temporaries in schedule order."""
+
+    lifetimes: tuple[Lifetime, ...]
+
+    def place(self, sizes: Mapping[str, int]) -> Arena:
+        """Place buffers of these sizes (bytes) in one arena, best fit first.
+
+        The largest buffers are placed first, each into the smallest gap between
+        those that live at the same time.
+        """
+        placed: list[tuple[int, int, Lifetime]] = []
+        offsets: dict[str, int] = {}
+        order = sorted(self.lifetimes, key=lambda x: (-sizes[x.buffer], x.first))
+        for life in order:
+            need = -(-max(sizes[life.buffer], 1) // ALIGN) * ALIGN
+            busy = sorted(
+                (start, end)
+                for start, end, other in placed
+                if other.first <= life.last and life.first <= other.last
+            )
+            best, gap, at = -1, 0, 0
+            for start, end in busy:
+                free = start - at
+                if free >= need and (best < 0 or free < gap):
+                    best, gap = at, free
+                at = max(at, end)
+            offset = at if best < 0 else best
+            placed.append((offset, offset + need, life))
+            offsets[life.buffer] = offset
+        total = max((end for _, end, _ in placed), default=0)
+        return Arena(total, offsets, sum(sizes[x.buffer] for x in self.lifetimes))
+
+
+@dataclass(frozen=True, slots=True)
+class Arena:
+    """The result of planning: bytes in all, and the offset of each buffer.
+
+    unshared: the bytes that the same buffers would take side by side.
+    """
+
+    bytes: int
+    offsets: Mapping[str, int]
+    unshared: int

@@ -1,0 +1,128 @@
+"""Programs as text: what a person reads to see the loops."""
+
+from __future__ import annotations
+
+from graphc.ir.program.program import (
+    Barrier,
+    Buffer,
+    Call,
+    If,
+    Loop,
+    LoopAxis,
+    Nest,
+    Phase,
+    Program,
+    Statement,
+)
+from graphc.ir.scalar import Apply, Expr, Load, show, walk
+
+
+def program_text(program: Program) -> str:
+    """Return a program as text.
+
+    ::
+
+        program step {
+          input  x: f32[N,4]
+          temp   t0: f32[N]
+          nest sum (i0: N) {vector k0 x16}        // %1 sum
+            for k0: 4 { r0 = sum x[i0, k0] }
+            t0[i0] = r0
+        }
+    """
+    lines = [f"program {program.name} {{"]
+    lines += [f"  require {g}" for g in program.guards]
+    lines += [f"  {_buffer(b)}" for b in program.buffers.values()]
+    lines += _body(program.body, "  ")
+    return "\n".join([*lines, "}"])
+
+
+def _buffer(buffer: Buffer) -> str:
+    view = f" = {buffer.view_of}" if buffer.view_of else ""
+    return f"{buffer.space:<8} {buffer.name}: {buffer.type}{view}"
+
+
+def _body(body: tuple[Statement, ...], pad: str) -> list[str]:
+    lines: list[str] = []
+    for s in body:
+        if isinstance(s, Nest):
+            lines += nest_lines(s, pad)
+        elif isinstance(s, Barrier):
+            lines.append(f"{pad}barrier")
+        elif isinstance(s, Call):
+            options = "".join(f" {k}={v}" for k, v in s.options)
+            lines.append(
+                f"{pad}call {s.routine}({', '.join(s.reads)}) -> "
+                f"{', '.join(s.writes)}{options}"
+            )
+        elif isinstance(s, Loop):
+            lines.append(f"{pad}loop {s.index}: {s.count} {{")
+            lines += [*_body(s.body, pad + "  "), f"{pad}}}"]
+        elif isinstance(s, If):
+            lines.append(f"{pad}if {s.condition} {{")
+            lines += _body(s.then, pad + "  ")
+            if s.otherwise:
+                lines.append(f"{pad}}} else {{")
+                lines += _body(s.otherwise, pad + "  ")
+            lines.append(f"{pad}}}")
+    return lines
+
+
+def nest_lines(nest: Nest, pad: str = "") -> list[str]:
+    """Return a nest as lines of text."""
+    axes = _axes(nest.axes)
+    how = ""
+    if nest.schedule is not None:
+        s = nest.schedule
+        parts = [s.strategy, *([f"{s.rows} by"] if s.rows else []), s.axis or "one"]
+        how = f" {{{' '.join(parts)} x{s.lanes}{'' if s.parallel else ', serial'}}}"
+    note = f"  // {nest.summary}" if nest.summary else ""
+    lines = [f"{pad}nest {nest.name} ({axes}){how}{note}"]
+    for phase in nest.phases:
+        lines += _phase(nest, phase, pad + "  ")
+    return lines
+
+
+def _axes(axes: tuple[LoopAxis, ...]) -> str:
+    return ", ".join(f"{a.name}: {a.extent}" for a in axes)
+
+
+def _phase(nest: Nest, phase: Phase, pad: str) -> list[str]:
+    names, lets = _shared(phase)
+    body = [f"{name} = {text}" for name, text in lets]
+    for r in phase.reduces:
+        values = ", ".join(show(v, names) for v in r.values)
+        body.append(f"{r.name} = {r.monoid} {values}")
+    for s in phase.stores:
+        index = ", ".join(show(i, names) for i in s.index)
+        sign = "+=" if s.accumulate else "="
+        body.append(f"{s.buffer}[{index}] {sign} {show(s.value, names)}")
+    if not phase.axes:
+        return [f"{pad}{line}" for line in body]
+    return [
+        f"{pad}for {_axes(phase.axes)} {{",
+        *(f"{pad}  {line}" for line in body),
+        f"{pad}}}",
+    ]
+
+
+def _shared(phase: Phase) -> tuple[dict[int, str], list[tuple[str, str]]]:
+    """Name the subexpressions that are used more than once."""
+    uses: dict[int, int] = {}
+    for e in walk(*phase.roots):
+        for a in e.args:
+            uses[id(a)] = uses.get(id(a), 0) + 1
+    for root in phase.roots:
+        uses[id(root)] = uses.get(id(root), 0) + 1
+    names: dict[int, str] = {}
+    lets: list[tuple[str, str]] = []
+    for e in walk(*phase.roots):
+        if uses.get(id(e), 0) > 1 and _worth_a_name(e):
+            text = show(e, names)
+            names[id(e)] = f"v{len(names)}"
+            lets.append((names[id(e)], text))
+    return names, lets
+
+
+def _worth_a_name(e: Expr) -> bool:
+    return isinstance(e, (Apply, Load))

@@ -1,0 +1,127 @@
+"""Checking programs: every name bound, every index of the right rank and type."""
+
+from __future__ import annotations
+
+from graphc.errors import VerifyError
+from graphc.ir.program.program import (
+    Barrier,
+    Call,
+    If,
+    Loop,
+    Nest,
+    Program,
+    Statement,
+)
+from graphc.ir.scalar import Axis, Load, Ref, walk
+from graphc.ir.types import bool_, int64
+
+MONOIDS = {"sum": 1, "max": 1, "min": 1, "argmax": 2}
+
+
+def verify_program(program: Program) -> None:
+    """Check a program.
+
+    Raises:  VerifyError listing everything that is wrong.
+    """
+    found: list[str] = []
+    for name, buffer in program.buffers.items():
+        if name != buffer.name:
+            found.append(f"buffer {buffer.name} is entered as {name}")
+        if buffer.view_of and buffer.view_of not in program.buffers:
+            found.append(f"buffer {name} views {buffer.view_of}, which does not exist")
+    for name in (*program.inputs, *program.states, *program.outputs):
+        if name not in program.buffers:
+            found.append(f"the program names {name}, which does not exist")
+    written = {
+        b.name
+        for b in program.buffers.values()
+        if b.space in ("input", "state", "constant")
+    }
+    _check_body(program, program.body, written, found)
+    for name in program.outputs:
+        if name in program.buffers and program.root(name) not in written:
+            found.append(f"the output {name} is never written")
+    if found:
+        raise VerifyError(
+            f"the program {program.name} breaks {len(found)} rules", details=found
+        )
+
+
+def _check_body(
+    program: Program, body: tuple[Statement, ...], written: set[str], found: list[str]
+) -> None:
+    for s in body:
+        if isinstance(s, Barrier):
+            continue
+        unknown = [n for n in (*s.reads, *s.writes) if n not in program.buffers]
+        if unknown:
+            found.append(f"{_name(s)}: no buffer {', '.join(unknown)}")
+            continue
+        if isinstance(s, Nest):
+            _check_nest(program, s, found)
+        if isinstance(s, (Nest, Call)):
+            early = [n for n in s.reads if program.root(n) not in written]
+            own = {program.root(n) for n in s.writes}
+            early = [n for n in early if program.root(n) not in own]
+            if early:
+                found.append(f"{_name(s)} reads {', '.join(early)} before it is written")
+        for n in s.writes:
+            if program.buffers[n].space in ("input", "constant"):
+                found.append(f"{_name(s)} writes the {program.buffers[n].space} {n}")
+            written.add(program.root(n))
+        if isinstance(s, Loop):
+            _check_body(program, s.body, written, found)
+        if isinstance(s, If):
+            if program.buffers[s.condition].type.dtype is not bool_:
+                found.append(f"if {s.condition}: not a bool")
+            _check_body(program, (*s.then, *s.otherwise), written, found)
+
+
+def _name(s: Statement) -> str:
+    if isinstance(s, Nest):
+        return f"nest {s.name}"
+    return f"call {s.routine}" if isinstance(s, Call) else type(s).__name__.lower()
+
+
+def _check_nest(program: Program, nest: Nest, found: list[str]) -> None:
+    results: dict[str, object] = {}
+    outer = {a.name for a in nest.axes}
+    if len(outer) != len(nest.axes):
+        found.append(f"nest {nest.name}: two axes of one name")
+    for phase in nest.phases:
+        axes = outer | {a.name for a in phase.axes}
+        for e in walk(*phase.roots):
+            if isinstance(e, Axis) and e.name not in axes:
+                found.append(f"nest {nest.name}: no axis {e.name} here")
+            elif isinstance(e, Ref) and results.get(e.name) is not e.dtype:
+                found.append(f"nest {nest.name}: no result {e.name} of {e.dtype} here")
+            elif isinstance(e, Load):
+                buffer = program.buffers[e.buffer]
+                if len(e.args) != len(buffer.shape) or e.dtype is not buffer.dtype:
+                    found.append(
+                        f"nest {nest.name}: {e.buffer} is {buffer.type}, read as "
+                        f"{e.dtype} with {len(e.args)} indices"
+                    )
+                if any(a.dtype.kind != "i" for a in e.args):
+                    found.append(f"nest {nest.name}: an index of {e.buffer} is no int")
+        for r in phase.reduces:
+            if len(r.values) != MONOIDS.get(r.monoid):
+                found.append(f"nest {nest.name}: no reduction {r.monoid} of {r.values}")
+            if r.monoid == "argmax" and r.values[-1].dtype is not int64:
+                found.append(f"nest {nest.name}: the position of {r.name} is no int64")
+            if r.name in results:
+                found.append(f"nest {nest.name}: {r.name} is reduced twice")
+            results[r.name] = r.dtype
+        for s in phase.stores:
+            buffer = program.buffers[s.buffer]
+            if s.value.dtype is not buffer.dtype or len(s.index) != len(buffer.shape):
+                found.append(
+                    f"nest {nest.name}: {s.buffer} is {buffer.type}, "
+                    f"written as {s.value.dtype} with {len(s.index)} indices"
+                )
+    schedule = nest.schedule
+    if schedule is not None:
+        known = outer.union(*({a.name for a in p.axes} for p in nest.phases))
+        for axis in (schedule.axis, schedule.rows, schedule.depth):
+            if axis and axis not in known:
+                found.append(f"nest {nest.name}: the schedule names no axis: {axis}")

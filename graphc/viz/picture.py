@@ -1,0 +1,468 @@
+"""What is drawn of a graph: boxes, arrows and frames, before any syntax.
+
+A picture is smaller than its graph. Fused groups and custom gradients become frames
+around the ops of their region. Numbers (`full`, `dim` and what only reshapes them)
+are written into the op that uses them, `mul(·, 0.1)`. Ops that only reshape, convert
+or broadcast one value for one user become text on the arrow. A leaf is drawn once for
+each phase that reads it, so that no arrow has to cross the whole picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from graphc.ir.graph import Graph
+from graphc.ir.leaves import INPUT, STATE
+from graphc.ir.nodes import Array, Node, Tensor, leaf_name
+from graphc.ir.op import attr_items
+from graphc.ir.origins import BACKWARD, FORWARD, UPDATE, Origin
+from graphc.ir.types import DType, TensorType
+
+PHASES = (FORWARD, BACKWARD, UPDATE)
+
+_EXPANDED = ("fused", "custom_gradient")  # `interpret the region`: drawn as a frame
+_QUIET = ("broadcast_to", "cast", "reshape", "stop_gradient", "transpose")
+_IMPLIED = ("dtype", "shape", "stream")  # attributes that the type already shows
+_LONGEST = 36  # characters of a line in a box
+_LINKED = 60  # in a graph of more nodes, saved values are named instead of linked
+_WIDE = 2  # a value with more users has its type on the first arrow only
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A box around others: a layer in one phase, or a group; nested by path."""
+
+    kind: str  # "layer" or "group"
+    key: str
+    label: str
+    phase: str
+    tooltip: str = ""
+
+
+Path = tuple[Frame, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Something drawn.
+
+    kind: op, quiet, number, constant, input, state, fixed-state, output, update, or
+    saved, which stands for another box in another phase.
+    """
+
+    id: str
+    kind: str
+    lines: tuple[str, ...]
+    phase: str = FORWARD
+    path: Path = ()
+    tooltip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrow:
+    """A value on its way from one box to another."""
+
+    source: str
+    target: str
+    lines: tuple[str, ...] = ()
+    phase: str = FORWARD
+    crosses: bool = False  # it leaves its phase, as a saved activation does
+    operand: int = 0  # its place among several, from 1, where the order matters
+    tooltip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Boxes and arrows, in drawing order, under a title."""
+
+    title: str
+    boxes: tuple[Box, ...]
+    arrows: tuple[Arrow, ...]
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """The phases that occur."""
+        found = {b.phase for b in self.boxes if b.kind in ("op", "quiet")}
+        return tuple(p for p in PHASES if p in found)
+
+
+def graph_picture(graph: Graph) -> Picture:
+    """Lay out what is to be drawn of a graph.
+
+    Example:
+        >>> import graphc
+        >>> x = graphc.input("x", (3,))
+        >>> picture = graph_picture(Graph.build([x], [x * 2.0]))
+        >>> [box.lines for box in picture.boxes]
+        [('mul(·, 2.0)',), ('x',), ('output',)]
+    """
+    return _Drawer(graph).picture()
+
+
+# --- regions opened -----------------------------------------------------------------
+
+
+@dataclass(eq=False, slots=True)
+class _Step:
+    """A node in its place: with regions opened, one node may stand in several."""
+
+    id: str
+    node: Node
+    inputs: list[_Value]
+    origin: Origin
+    path: Path
+    users: list[_Step | None] = field(default_factory=list)  # None: a sink
+
+
+_Value = tuple[_Step, int]
+
+
+class _Drawer:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.steps: list[_Step] = []
+        self.boxes: list[Box] = []
+        self.arrows: list[Arrow] = []
+        self.leaves: dict[str, Box] = {}
+        self.saved: set[str] = set()  # steps that other boxes stand for
+        self.labelled: dict[tuple[_Step, int], int] = {}
+        self.values: dict[Tensor, _Value] = {}
+
+    def picture(self) -> Picture:
+        for i, leaf in enumerate((*self.graph.inputs, *self.graph.states)):
+            step = _Step(f"l{i}", leaf.node, [], self.graph.origin(leaf.node), ())
+            self.values[leaf] = (step, 0)
+        self._open(self.graph.nodes, self.values, None)
+        sinks = [self.values[t] for t in self.graph.roots]
+        for step in self.steps:
+            for source, _ in step.inputs:
+                source.users.append(step)
+        for source, _ in sinks:
+            source.users.append(None)
+        self._deal_cards(sinks)
+        for step in self.steps:
+            if _number((step, 0)) is None and not _folded(step):
+                self._box(step)
+        self._sinks(sinks)
+        for leaf in (*self.graph.inputs, *self.graph.states):
+            if not self.values[leaf][0].users:
+                self._leaf(self.values[leaf][0], FORWARD)
+        boxes = tuple(self._numbered(b) for b in self.boxes)
+        return Picture(self._title(), boxes, tuple(self.arrows))
+
+    def _numbered(self, box: Box) -> Box:
+        if box.id not in self.saved:
+            return box
+        first, *rest = box.lines
+        return replace(box, lines=(f"{_ssa(box.id)} {first}", *rest))
+
+    def _title(self) -> str:
+        count = len(self.graph.nodes)
+        return f"{self.graph.name}: {count} node{'s' * (count != 1)}"
+
+    def _open(
+        self, nodes: Iterable[Node], values: dict[Tensor, _Value], within: _Step | None
+    ) -> None:
+        """Enter nodes as steps, those of opened regions in the region's place."""
+        prefix = f"{within.id}_" if within else "n"
+        for i, node in enumerate(nodes):
+            origin = self.graph.origin(node)
+            path = within.path if within else _layers(origin)
+            inputs = [values[t] for t in node.inputs]
+            step = _Step(f"{prefix}{i}", node, inputs, origin, path)
+            if node.op.name in _EXPANDED:
+                region = node.regions[0]
+                step.path = (*path, _group(step))
+                inner = dict(zip(region.args, inputs, strict=True))
+                self._open(region.nodes, inner, step)
+                for result, output in zip(node.results, region.outputs, strict=True):
+                    values[result] = inner[output]
+            else:
+                self.steps.append(step)
+                values.update({r: (step, r.index) for r in node.results})
+
+    def _deal_cards(self, sinks: list[_Value]) -> None:
+        """Frame the ops that update one parameter, with what only they share.
+
+        Two such ops share a frame if one feeds the other; scalars, such as a step
+        count, feed all and join none.
+        """
+        parent: dict[_Step, _Step] = {}
+
+        def find(step: _Step) -> _Step:
+            while parent.setdefault(step, step) is not step:
+                step = parent[step]
+            return step
+
+        updates = [s for s in self.steps if s.origin.phase == UPDATE]
+        for step in updates:
+            for source, index in step.inputs:
+                scalar = not source.node.results[index].ndim
+                if source in parent and not scalar and _number((source, index)) is None:
+                    parent[find(step)] = find(source)
+            find(step)
+        names: dict[_Step, list[str]] = {}
+        first = len(self.graph.outputs)
+        for (state, _), (source, _) in zip(self.graph.updates, sinks[first:], strict=True):
+            if source in parent:
+                known = names.setdefault(find(source), [])
+                known.insert(0 if state.node.attrs.trainable else len(known), leaf_name(state))
+        for step in updates:
+            root = find(step)
+            if root in names:
+                label = f"{_short(names[root][0])} · update"
+                if root.origin.scope:
+                    label = f"{_short(root.origin.scope[0])}: {label}"
+                groups = [f for f in step.path if f.kind == "group"]
+                step.path = (Frame("card", root.id, label, UPDATE), *groups)
+
+    def _card_of(self, value: _Value) -> Path:
+        """Return the frame that a new value of a state belongs into."""
+        while _folded(value[0]):
+            value = value[0].inputs[0]
+        path = value[0].path if value[0].origin.phase == UPDATE else ()
+        return tuple(f for f in path if f.kind != "group")
+
+    # --- boxes ------------------------------------------------------------------------
+
+    def _box(self, step: _Step) -> None:
+        kind = "op"
+        if step.node.op.name == "constant":
+            kind = "constant"
+        elif step.node.op.name in _QUIET:
+            kind = "quiet"
+        tooltip = _tooltip(step.node, step.origin)
+        box = Box(step.id, kind, _lines(step), step.origin.phase, step.path, tooltip)
+        self.boxes.append(box)
+        drawn = [v for v in step.inputs if _number(v) is None]
+        ordered = len(drawn) > 1 and not step.node.op.commutative
+        for i, value in enumerate(drawn):
+            operand = i + 1 if ordered else 0
+            self._arrow(value, step.id, step.origin.phase, step.path, operand)
+
+    def _sinks(self, sinks: list[_Value]) -> None:
+        outputs = self.graph.outputs
+        for i, (tensor, value) in enumerate(zip(self.graph.roots, sinks, strict=True)):
+            if i < len(outputs):
+                name = "output" if len(outputs) == 1 else f"output {i}"
+                label = tensor.node.birth.label or leaf_name(tensor)
+                lines = (name, _short(label)) if label else (name,)
+                box = Box(f"o{i}", "output", lines, FORWARD, (), str(tensor.type))
+            else:
+                state = self.graph.updates[i - len(outputs)][0]
+                lines = (_short(leaf_name(state)), "next value")
+                text = f"{leaf_name(state)} : {state.type} after the step"
+                path = self._card_of(value)
+                box = Box(f"u{i}", "update", lines, UPDATE, path, text)
+            self.boxes.append(box)
+            self._arrow(value, box.id, box.phase)
+
+    def _leaf(self, step: _Step, phase: str) -> str:
+        """Draw a leaf for one phase, once; returns its id."""
+        phases = [p for p in PHASES if p in {u.origin.phase for u in step.users if u}]
+        name = step.id if phases[:1] in ([], [phase]) else f"{step.id}_{phase}"
+        if name not in self.leaves:
+            attrs = step.node.attrs
+            kind = "input" if step.node.op is INPUT else "state"
+            if step.node.op is STATE and not attrs.trainable:
+                kind = "fixed-state"
+            tooltip = f"{kind} {attrs.name} : {step.node.types[0]}"
+            if step.origin.place:
+                tooltip += f"\ndeclared at {step.origin.quoted}"
+            users = [u.path for u in step.users if u and u.origin.phase == phase]
+            lines = (_short(attrs.name),)
+            box = Box(name, kind, lines, phase, _common(users), tooltip)
+            self.leaves[name] = box
+            self.boxes.append(box)
+        return name
+
+    def _saved(self, step: _Step, path: Path) -> str:
+        """Draw what stands for a forward value in a frame, once; returns its id."""
+        path = tuple(f for f in path if f.kind != "group")
+        name = "_".join((step.id, "in", *(f.key for f in path)))
+        if name not in self.leaves:
+            lines = (f"{_ssa(step.id)} {step.node.op.name}",)
+            tooltip = _tooltip(step.node, step.origin)
+            self.leaves[name] = Box(name, "saved", lines, step.origin.phase, path, tooltip)
+            self.boxes.append(self.leaves[name])
+            self.saved.add(step.id)
+        return name
+
+    # --- arrows -----------------------------------------------------------------------
+
+    def _arrow(
+        self, value: _Value, target: str, phase: str, path: Path = (), operand: int = 0
+    ) -> None:
+        via: list[str] = []
+        tip = [str(value[0].node.types[value[1]])]
+        end = value
+        while _folded(value[0]):
+            via.append(_quiet_text(value[0].node))
+            tip.append(_tooltip(value[0].node, value[0].origin))
+            value = value[0].inputs[0]
+        number = _number(value)
+        source, index = value
+        if source.node.op.leaf:
+            start = self._leaf(source, phase)
+            crosses = False
+        elif number is not None:
+            start = f"{target}_{len(self.boxes)}"
+            crosses = False
+            self.boxes.append(Box(start, "number", (number,), phase))
+        else:
+            start = source.id
+            crosses = source.origin.phase == FORWARD != phase
+            if crosses and len(self.graph.nodes) > _LINKED:
+                start = self._saved(source, path)
+                crosses = False
+        label = self._type_label(end, start)
+        lines = (*reversed(via), *label)
+        tooltip = "\n".join(tip)
+        self.arrows.append(
+            Arrow(start, target, lines, phase, crosses, operand, tooltip)
+        )
+
+    def _type_label(self, value: _Value, start: str) -> tuple[str, ...]:
+        step, index = value
+        seen = self.labelled.get(value, 0)
+        self.labelled[value] = seen + 1
+        if seen and len(step.users) > _WIDE and not step.node.op.leaf:
+            return ()
+        text = _short(str(step.node.types[index]))
+        return (f"#{index}: {text}" if len(step.node.types) > 1 else text,)
+
+
+# --- folding ------------------------------------------------------------------------
+
+
+def _number(value: _Value) -> str | None:
+    """Return a value as the text of a number, if that is all it is."""
+    node = value[0].node
+    if node.op.name == "full":
+        return _value_text(node.attrs.value)
+    if node.op.name == "dim":
+        return _short(str(node.attrs.size))
+    if node.op.name in _QUIET:
+        return _number(value[0].inputs[0])
+    return None
+
+
+def _folded(step: _Step) -> bool:
+    """Whether a step is text on an arrow."""
+    return step.node.op.name in _QUIET and len(step.users) == 1
+
+
+def _quiet_text(node: Node) -> str:
+    name = node.op.name
+    return f"{name} {_attributes(node)}" if node.inputs[0].ndim > 2 else name
+
+
+def _ssa(id: str) -> str:
+    """Return a number for a step: its place in the graph, `%7`, in a group `%7.2`."""
+    return "%" + id[1:].replace("_", ".")
+
+
+# --- texts --------------------------------------------------------------------------
+
+
+def _lines(step: _Step) -> tuple[str, ...]:
+    """Return the lines in a step's box: its call, its attributes, its name."""
+    numbers = [_number(v) for v in step.inputs]
+    name = step.node.op.name
+    if any(n is not None for n in numbers):
+        name += f"({', '.join('·' if n is None else n for n in numbers)})"
+    lines = [name]
+    attributes = _attributes(step.node)
+    if attributes:
+        lines.append(attributes)
+    if step.node.regions:
+        lines.append(f"{sum(len(r.nodes) for r in step.node.regions)} ops inside")
+    if step.origin.label:
+        lines.append(f"“{step.origin.label}”")
+    return tuple(_short(line) for line in lines)
+
+
+def _attributes(node: Node) -> str:
+    parts = []
+    for name, value in attr_items(node.attrs):
+        text = _attribute(name, value)
+        if name not in _IMPLIED and text:
+            parts.append(text)
+    return " ".join(parts)
+
+
+def _attribute(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return name if value else ""
+    if isinstance(value, Array):
+        array = value.value
+        return str(array.tolist()).replace(" ", "") if array.size <= 4 else ""
+    if isinstance(value, DType):
+        return f"{name}={value.short}"
+    if isinstance(value, tuple):
+        if name == "step" and all(v == 1 for v in value):
+            return ""
+        inner = ",".join(map(_value_text, value))
+        return f"{name}={inner}" if len(value) == 1 else f"{name}=({inner})"
+    return f"{name}={_value_text(value)}"
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, float):
+        return repr(value) if abs(value) < 1e4 or value != value else f"{value:g}"
+    return str(value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _tooltip(node: Node, origin: Origin) -> str:
+    """Say all that is known of a node: types, formula, origin."""
+    inputs = ", ".join(str(t.type) for t in node.inputs)
+    results = ", ".join(map(str, node.types))
+    lines = [f"{node.op.name}({inputs}) -> {results}", node.op.doc]
+    if origin.label:
+        lines.append(f"named {origin.label}")
+    if origin.scope:
+        lines.append("in " + " / ".join(origin.scope))
+    if origin.derived:
+        lines.append(f"{origin.phase}, from the gradient of {origin.derived}")
+    elif origin.phase != FORWARD:
+        lines.append(origin.phase)
+    if origin.place:
+        lines.append(origin.quoted)
+    if origin.rules:
+        lines.append("by " + ", ".join(origin.rules))
+    return "\n".join(lines)
+
+
+# --- frames -------------------------------------------------------------------------
+
+
+def _layers(origin: Origin) -> Path:
+    frames = []
+    for depth, name in enumerate(origin.scope):
+        suffix = "" if depth or origin.phase == FORWARD else f" · {origin.phase}"
+        key = "/".join((origin.phase, *origin.scope[: depth + 1]))
+        frames.append(Frame("layer", key, _short(name) + suffix, origin.phase))
+    return tuple(frames)
+
+
+def _common(paths: Sequence[Path]) -> Path:
+    """Return the innermost frame around all paths; no group, for leaves stay out."""
+    shared: list[Frame] = []
+    for frames in zip(*paths, strict=False):
+        if any(f != frames[0] for f in frames) or frames[0].kind == "group":
+            break
+        shared.append(frames[0])
+    return tuple(shared)
+
+
+def _group(step: _Step) -> Frame:
+    name, origin = step.node.op.name, step.origin
+    label = f"{name}: {_short(origin.label)}" if origin.label else name
+    tooltip = _tooltip(step.node, origin)
+    return Frame("group", step.id, label, origin.phase, tooltip)

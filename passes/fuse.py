@@ -1,0 +1,281 @@
+"""fuse: ops that one loop nest can do become one node.
+
+    %0 = matmul(%x, %w)             %3 = fused(%x, %w, %b) {
+    %1 = broadcast_to(%b)             (%a0, %a1, %a2): %b0 = matmul(%a0, %a1)
+    %2 = add(%0, %1)        =>        %b1 = broadcast_to(%a2) ...
+    %3 = relu(%2)                     yield %b3 }
+
+Elementwise ops join each other, the reductions that read them and the contractions
+whose results they read; a softmax becomes one group. The test is the lowering
+itself: a group is legal when it lowers to one nest. Ops that only move elements
+(`broadcast_to`, `transpose`, `full`, slices) are repeated in every group that reads
+them. Nothing else is computed twice, and what several groups read is stored once.
+
+Preserves every value bit for bit on `reference`; on a backend the order of the
+operations stays, only the memory between them goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from graphc.ir.graph import Graph
+from graphc.ir.leaves import make_args
+from graphc.ir.nodes import Node, Region, Tensor
+from graphc.ir.op import Pointwise, Reduction
+from graphc.ir.origins import fixed
+from graphc.ops.creation import CONSTANT
+from graphc.ops.regions import FUSED
+from graphc.passes.lowering.group import fits
+from graphc.passes.registry import graph_pass
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Bounds of a group: tensors it reads, tensors it writes, ops it holds."""
+
+    max_inputs: int = 16
+    max_outputs: int = 6
+    max_ops: int = 64
+
+
+@graph_pass("fuse", Options)
+def fuse(graph: Graph, options: Options) -> Graph:
+    """Join nodes into groups that lower to one nest each."""
+    return _Fusion(graph, options).run()
+
+
+@dataclass(eq=False)
+class _Group:
+    """Nodes that become one nest; `before` has a bit for each group it depends on."""
+
+    number: int
+    nodes: list[Node] = field(default_factory=list)
+    before: int = 0
+
+
+class _Fusion:
+    def __init__(self, graph: Graph, options: Options) -> None:
+        self.graph = graph
+        self.options = options
+        self.group: dict[Node, _Group] = {}
+        self.groups: list[_Group] = []
+        self.roots = set(graph.roots)
+        self.free = self._free_nodes()
+        self.readers: dict[Tensor, list[Node]] = {}
+        for node in graph.nodes:
+            if node not in self.free:
+                for tensor in self.inputs(node):
+                    self.readers.setdefault(tensor, []).append(node)
+
+    def run(self) -> Graph:
+        for node in self.graph.nodes:
+            if node not in self.free:
+                self._place(node)
+        if all(len(self._members(g)) < 2 for g in self.groups):
+            return self.graph
+        return self._build()
+
+    # --- what is free -------------------------------------------------------------
+
+    def _free_nodes(self) -> set[Node]:
+        """Return the nodes that every reader repeats for itself.
+
+        Ops that only move elements, and scalars that depend on sizes alone. One that
+        a view or the outside reads has to be stored, and is an ordinary node.
+        """
+        free: set[Node] = set()
+        for node in self.graph.nodes:
+            how = node.op.lower
+            if not isinstance(how, Pointwise):
+                continue
+            known = bool(node.inputs) and all(t.node in free for t in node.inputs)
+            sizes = known and node.results[0].shape == () and not self.sources(node, free)
+            if how.layout or sizes:
+                free.add(node)
+        for node in reversed(self.graph.nodes):
+            if node in free and any(
+                t in self.roots or any(self._stores(u) for u in self._users(t))
+                for t in node.results
+            ):
+                free.discard(node)
+        return free
+
+    def _users(self, tensor: Tensor) -> Sequence[Node]:
+        return self.graph.users.get(tensor, ())
+
+    @staticmethod
+    def _stores(user: Node) -> bool:
+        return not isinstance(user.op.lower, (Pointwise, Reduction))
+
+    def sources(self, node: Node, free: set[Node]) -> list[Tensor]:
+        """Return the tensors that a node reads once free nodes are looked through."""
+        found: dict[Tensor, None] = {}
+        stack = list(reversed(node.inputs))
+        while stack:
+            tensor = stack.pop()
+            if tensor.node in free:
+                stack.extend(reversed(tensor.node.inputs))
+            else:
+                found[tensor] = None
+        return list(found)
+
+    def inputs(self, node: Node) -> list[Tensor]:
+        return self.sources(node, self.free)
+
+    # --- growing groups -----------------------------------------------------------
+
+    def _place(self, node: Node) -> None:
+        """Put a node into the groups of its inputs as far as that is legal."""
+        own = _Group(len(self.groups), [node])
+        self.groups.append(own)
+        self.group[node] = own
+        for tensor in self.inputs(node):
+            producer = self.group.get(tensor.node)
+            if producer is not None:
+                own.before |= producer.before | (1 << producer.number)
+        if self._stores(node) or node.op is CONSTANT:
+            return
+        candidates = {
+            self.group[t.node].number: self.group[t.node]
+            for t in self.inputs(node)
+            if t.node in self.group
+        }
+        order = sorted(candidates.values(), key=self._preference)
+        for producer in order:
+            current = self.group[node]
+            if producer is not current and self._may_join(producer, current):
+                self._join(producer, current)
+
+    def _preference(self, group: _Group) -> tuple[int, int]:
+        contraction = any(n.op.name == "matmul" for n in group.nodes)
+        return (0 if contraction else 1, -group.number)
+
+    def _may_join(self, first: _Group, second: _Group) -> bool:
+        nodes = [*first.nodes, *second.nodes]
+        if len(nodes) > self.options.max_ops:
+            return False
+        if any(self._stores(n) for n in nodes):
+            return False
+        # A path from one to the other through a third would become a cycle.
+        for a, b in ((first, second), (second, first)):
+            for n in b.nodes:
+                for t in self.inputs(n):
+                    other = self.group.get(t.node)
+                    if other in (None, a, b):
+                        continue
+                    assert other is not None
+                    if other.before >> a.number & 1:
+                        return False
+        sources, outputs = self._border(nodes)
+        if len(sources) > self.options.max_inputs:
+            return False
+        if len(outputs) > self.options.max_outputs:
+            return False
+        return fits(sources, outputs)
+
+    def _join(self, first: _Group, second: _Group) -> None:
+        first.nodes = sorted([*first.nodes, *second.nodes], key=self._rank)
+        for n in second.nodes:
+            self.group[n] = first
+        second.nodes = []
+        mask = 1 << second.number | 1 << first.number
+        first.before = (first.before | second.before) & ~mask
+        for g in self.groups:
+            if g.before & mask:
+                g.before = (g.before | first.before | 1 << first.number) & ~(
+                    1 << second.number
+                )
+
+    @property
+    def _position(self) -> dict[Node, int]:
+        if not hasattr(self, "_positions"):
+            self._positions = {n: i for i, n in enumerate(self.graph.nodes)}
+        return self._positions
+
+    def _rank(self, node: Node) -> int:
+        return self._position[node]
+
+    def _members(self, group: _Group) -> list[Node]:
+        """Return a group's nodes with the free nodes that it repeats."""
+        found: dict[Node, None] = {}
+        own = set(group.nodes)
+        stack: list[tuple[Node, bool]] = [(n, False) for n in reversed(group.nodes)]
+        while stack:
+            node, ready = stack.pop()
+            if ready:
+                found[node] = None
+            elif node not in found:
+                stack.append((node, True))
+                stack.extend(
+                    (t.node, False)
+                    for t in reversed(node.inputs)
+                    if t.node in self.free or t.node in own
+                )
+        return list(found)
+
+    def _border(self, nodes: Iterable[Node]) -> tuple[list[Tensor], list[Tensor]]:
+        """Return what a set of nodes reads from outside, and what outside reads."""
+        own = set(nodes)
+        ordered = sorted(own, key=self._rank)
+        sources = {
+            t: None for n in ordered for t in self.inputs(n) if t.node not in own
+        }
+        outputs = [
+            r
+            for n in ordered
+            for r in n.results
+            if r in self.roots or any(u not in own for u in self.readers.get(r, ()))
+        ]
+        return list(sources), outputs
+
+    # --- the new graph ------------------------------------------------------------
+
+    def _build(self) -> Graph:
+        """Put each group's node where its last member stood."""
+        new: dict[Tensor, Tensor] = {}
+        origins = {n: self.graph.origin(n) for n in self.graph.nodes}
+        for group in self._ordered():
+            members = self._members(group)
+            if len(members) < 2:
+                (node,) = members
+                inputs = tuple(new.get(t, t) for t in node.inputs)
+                if any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
+                    made = Node(
+                        node.op, inputs, node.attrs, node.types, node.regions,
+                        self.graph.origin(node),
+                    )  # fmt: skip
+                    new.update(zip(node.results, made.results, strict=True))
+                continue
+            sources, outputs = self._border(group.nodes)
+            region = self._region(members, sources, outputs)
+            with fixed(origins[group.nodes[-1]]):
+                types = [t.type for t in outputs]
+                inputs = tuple(new.get(t, t) for t in sources)
+                made = Node(FUSED, inputs, FUSED.attrs(), types, [region])
+            new.update(zip(outputs, made.results, strict=True))
+        return self.graph.replace(
+            outputs=[new.get(t, t) for t in self.graph.outputs],
+            updates=[(s, new.get(t, t)) for s, t in self.graph.updates],
+            origins={},
+        )
+
+    def _ordered(self) -> list[_Group]:
+        """Return the groups so that each comes after those it depends on."""
+        alive = [g for g in self.groups if g.nodes]
+        return sorted(alive, key=lambda g: (bin(g.before).count("1"), g.number))
+
+    def _region(
+        self, members: Sequence[Node], sources: Sequence[Tensor], outputs: Sequence[Tensor]
+    ) -> Region:
+        args = make_args([t.type for t in sources])
+        inner: dict[Tensor, Tensor] = dict(zip(sources, args, strict=True))
+        for node in members:
+            inputs = [inner.get(t, t) for t in node.inputs]
+            clone = Node(
+                node.op, inputs, node.attrs, node.types, node.regions,
+                self.graph.origin(node),
+            )  # fmt: skip
+            inner.update(zip(node.results, clone.results, strict=True))
+        return Region(args, [inner[t] for t in outputs])

@@ -1,0 +1,201 @@
+"""Pipelines: which passes run, in which order, and why.
+
+A pipeline is text, `"simplify,cse,fuse{max_inputs=8}"`, or a tuple of steps. The
+default one is written out here, a reason beside each line. A pipeline that stops
+before the program level is completed with the default's remaining steps.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from graphc.errors import GraphcError, ParseError, PassError, VerifyError
+from graphc.ir.graph import Graph
+from graphc.ir.program import Program
+from graphc.ir.program.verifier import verify_program
+from graphc.ir.target import GENERIC, Target
+from graphc.ir.verifier import verify
+from graphc.passes.registry import Level, NoOptions, Pass, find, make_options
+
+GRAPH_PASSES: tuple[str, ...] = (
+    "stabilize",  # first: patterns are as the user wrote them
+    "simplify",  # fewer nodes for all that follows
+    "constant-fold",  # simplify leaves constants side by side
+    "decompose",  # softmax and mean as the ops that fusion can join
+    "simplify",  # the pieces of decomposed ops simplify again
+    "cse",  # forward and backward decomposed the same things
+    "dce",  # so that fusion does not count users that are dead
+    "fuse",  # last: no pattern matches inside a group
+)
+PROGRAM_PASSES: tuple[str, ...] = (
+    "lower",  # one nest for each node or group
+    "schedule",  # which axis runs along lanes, which contractions are tiled
+    "order",  # statements that need nothing of each other side by side
+    "place-barriers",  # after the order is final
+    "plan-memory",  # lifetimes end at barriers
+)
+DEFAULT: tuple[str, ...] = (*GRAPH_PASSES, *PROGRAM_PASSES)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A pass with its options."""
+
+    run: Pass
+    options: Any
+
+    def __str__(self) -> str:
+        if isinstance(self.options, NoOptions):
+            return self.run.name
+        fields = ", ".join(
+            f"{n}={_show(getattr(self.options, n))}" for n in self.options.__slots__
+        )
+        return f"{self.run.name}{{{fields}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a pass made of its input, and how long it took (seconds)."""
+
+    name: str
+    result: Level
+    seconds: float
+
+
+def _show(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_STEP = re.compile(r"\s*(?P<name>[a-z][a-z0-9-]*)\s*(?:\{(?P<options>[^}]*)\})?\s*")
+_OPTION = re.compile(r"\s*(?P<name>\w+)\s*=\s*(?P<value>[^,]+?)\s*(?:,|$)")
+
+
+def parse_pipeline(text: str | Iterable[str]) -> tuple[Step, ...]:
+    """Return the steps that a text names; "default" stands for the default ones.
+
+    Raises:  PassError for an unknown pass or option, listing the known ones;
+             ParseError with the column for a text that is no pipeline.
+    Example:
+        >>> [str(s) for s in parse_pipeline("cse,fuse{max_inputs=8}")][0]
+        'cse'
+    """
+    if not isinstance(text, str):
+        return tuple(s for part in text for s in parse_pipeline(part))
+    steps: list[Step] = []
+    at = 0
+    while at < len(text):
+        found = _STEP.match(text, at)
+        if found is None or (found.end() < len(text) and text[found.end()] != ","):
+            place = found.end() if found else at
+            raise ParseError(
+                f"pipeline: expected a pass, at column {place + 1}",
+                details=[text, " " * place + "^"],
+                help='for example "simplify,cse,fuse{max_inputs=8}"',
+            )
+        at = found.end() + 1
+        if found["name"] == "default" and found["options"] is None:
+            steps.extend(parse_pipeline(",".join(DEFAULT)))
+            continue
+        chosen = find(found["name"])
+        steps.append(Step(chosen, make_options(chosen, _options(found["options"], text))))
+    return tuple(steps)
+
+
+def _options(text: str | None, whole: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    at = 0
+    while text and at < len(text):
+        match = _OPTION.match(text, at)
+        if match is None:
+            raise ParseError(
+                f"pipeline: expected name=value, got {text[at:]!r}",
+                details=[whole],
+                help="for example fuse{max_inputs=8}",
+            )
+        found[match["name"]] = _value(match["value"])
+        at = match.end()
+    return found
+
+
+def _value(text: str) -> Any:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def complete(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Add the default's program passes to a pipeline that ends with a graph."""
+    if any(s.run.result is Program for s in steps):
+        return steps
+    return (*steps, *parse_pipeline(",".join(PROGRAM_PASSES)))
+
+
+def run_pipeline(
+    level: Level,
+    steps: tuple[Step, ...],
+    target: Target = GENERIC,
+    *,
+    check: bool = True,
+) -> list[Stage]:
+    """Run steps in order, verifying after each; returns every stage.
+
+    Raises:  PassError naming the pass that failed or broke its input, with the
+             graph before and after.
+    """
+    stages: list[Stage] = []
+    for step in steps:
+        if not isinstance(level, step.run.source):
+            raise PassError(
+                f"the pass {step.run.name!r} takes a {step.run.source.__name__}, "
+                f"but stands where there is a {type(level).__name__}",
+                help="graph passes come before lower, program passes after it",
+            )
+        start = time.perf_counter()
+        try:
+            result = step.run.run(level, step.options, target)
+        except GraphcError as error:
+            error.add_note(f"in the pass {step.run.name!r}")
+            raise
+        seconds = time.perf_counter() - start
+        if check and result is not level:
+            _verify(step, level, result)
+        stages.append(Stage(step.run.name, result, seconds))
+        level = result
+    return stages
+
+
+def _verify(step: Step, before: Level, after: Level) -> None:
+    try:
+        if isinstance(after, Graph):
+            verify(after)
+        else:
+            verify_program(after)
+    except VerifyError as error:
+        raise PassError(
+            f"the pass {step.run.name!r} broke its {type(before).__name__.lower()}: "
+            f"{error.message}",
+            details=[
+                *error.details,
+                "before:",
+                *before.text().splitlines(),
+                "after:",
+                *after.text().splitlines(),
+            ],
+        ) from error
+    if isinstance(before, Graph) and isinstance(after, Graph):
+        old = [t.type for t in before.roots]
+        if old != [t.type for t in after.roots] or before.inputs != after.inputs:
+            raise PassError(
+                f"the pass {step.run.name!r} changed what the graph takes or returns",
+                details=["before:", *before.text().splitlines(), "after:"]
+                + after.text().splitlines(),
+            )

@@ -1,0 +1,106 @@
+"""schedule: which axis of each nest runs along vector lanes, and what is tiled.
+
+    nest add (i0: N, i1: 10)      =>   nest add (i0: N, i1: 10) {vector i1 x16}
+    nest matmul (i0: N, i1: 512)  =>   nest matmul (...) {tile i0 by i1 x16}
+
+A contraction of float32 or float64 matrices runs on register tiles. In other nests
+lanes go along the axis for which the most reads and writes are of neighbouring
+elements: the last parallel axis, or the last axis that each phase reduces.
+"""
+
+from __future__ import annotations
+
+from graphc.ir.dims import Size
+from graphc.ir.program import Buffer, Nest, Program, Schedule, Statement
+from graphc.ir.scalar import Apply, Expr, Load, affine, walk
+from graphc.ir.target import Target
+from graphc.passes.registry import program_pass
+
+
+@program_pass("schedule")
+def schedule(program: Program, target: Target) -> Program:
+    """Choose a schedule for each nest that has none."""
+    body: list[Statement] = []
+    for s in program.body:
+        if isinstance(s, Nest) and s.schedule is None:
+            s = s.replace(schedule=choose(s, program, target))
+        body.append(s)
+    return program.replace(body=tuple(body))
+
+
+def choose(nest: Nest, program: Program, target: Target) -> Schedule:
+    """Return the schedule of a nest for a target."""
+    tiled = tile_of(nest, program) if target.tiles else None
+    if tiled is not None:
+        rows, axis, depth = tiled
+        return Schedule("tile", axis, rows, depth, target.lanes)
+    parallel = bool(nest.axes)
+    candidates = [a.name for a in nest.axes[-1:]]
+    last = {p.axes[-1].name for p in nest.phases if p.axes}
+    if not any(s.accumulate for p in nest.phases for s in p.stores):
+        candidates += sorted(last)[:1] if len(last) == 1 else []
+    if not candidates:
+        return Schedule("vector", "", lanes=target.lanes, parallel=parallel)
+    best = min(candidates, key=lambda a: (_awkward(nest, program, a), a))
+    return Schedule("vector", best, lanes=target.lanes, parallel=parallel)
+
+
+def _awkward(nest: Nest, program: Program, axis: str) -> int:
+    """Count the accesses that do not touch neighbours along an axis."""
+    count = 0
+    for phase in nest.phases:
+        mine = axis in {a.name for a in (*nest.axes, *phase.axes)}
+        for e in walk(*phase.roots):
+            if isinstance(e, Load):
+                step = stride(program.buffers[e.buffer], e.args, axis)
+                count += step not in (0, 1)
+        for s in phase.stores:
+            step = stride(program.buffers[s.buffer], s.index, axis)
+            count += (step != 1) if mine and phase.axes else step not in (0, 1)
+    return count
+
+
+def stride(buffer: Buffer, index: tuple[Expr, ...], axis: str) -> Size | None:
+    """Return how far an access moves along an axis, in elements; None if unknown."""
+    total: Size = 0
+    for e, step in zip(index, buffer.strides, strict=True):
+        form = affine(e)
+        if form is None:
+            return None
+        total = total + form.get(axis, 0) * step
+    return total
+
+
+def tile_of(nest: Nest, program: Program) -> tuple[str, str, str] | None:
+    """Return (rows, lanes, depth) of a nest that is a contraction, else None.
+
+    That is: one sum over one axis of a product of two reads, one of which moves
+    along the rows and the other along the lanes.
+    """
+    if len(nest.axes) < 2 or not nest.phases:
+        return None
+    first, *rest = nest.phases
+    if len(first.axes) != 1 or len(first.reduces) != 1 or first.stores:
+        return None
+    if any(p.axes or p.reduces for p in rest):
+        return None
+    (step,) = first.reduces
+    value = step.values[0]
+    if step.monoid != "sum" or not value.dtype.is_float:
+        return None
+    if not isinstance(value, Apply) or value.prim != "mul":
+        return None
+    a, b = value.args
+    if not isinstance(a, Load) or not isinstance(b, Load):
+        return None
+    depth, rows, lanes = first.axes[0].name, nest.axes[-2].name, nest.axes[-1].name
+    steps = [
+        {x: stride(program.buffers[e.buffer], e.args, x) for x in (rows, lanes, depth)}
+        for e in (a, b)
+    ]
+    if any(s is None for each in steps for s in each.values()):
+        return None
+    left, right = steps
+    if right[rows] != 0 or left[lanes] != 0 or 0 in (left[rows], right[lanes]):
+        return None
+    return rows, lanes, depth

@@ -1,0 +1,178 @@
+"""The elementary functions: float32 within 2 ulp, float64 as the C library has them.
+
+`python backends/cpu/prelude/ulp.py` tries all float32 numbers; here it is a sample of
+every exponent and the cases that are hard.
+"""
+
+import json
+import math
+from ctypes import POINTER, c_int64
+
+import numpy as np
+import pytest
+from graphc.backends.cpu.prelude import ulp, vmath, vtrig
+from graphc.backends.cpu.prelude.vector import f32, f64, load, mask, store
+from graphc.backends.cpu.prelude.vpower import power
+from numba import cfunc
+
+NAMES = list(ulp.REFERENCES)
+LIMITS = (np.inf, -np.inf, np.nan, 0.0, -0.0, 3.4028235e38, -3.4028235e38)
+# Where results overflow, become subnormal, vanish, saturate, or parts are joined.
+JOINTS = (
+    88.72283,
+    88.72284,
+    -87.33655,
+    -103.97208,
+    -103.97209,
+    0.625,
+    0.95,
+    4.1,
+    1,
+    -1,
+)
+JOINTS += (
+    0.75,
+    1.5,
+    -0.25,
+    0.5,
+    2**-126,
+    2**-149,
+    -(2**-149),
+    -18,
+    48039,
+    1e-45,
+    2**24,
+)
+# The float32 numbers nearest to multiples of pi / 2, where the reduction cancels most.
+CLOSE_TO_PI = (3.1415927, 1.5707964, 16367173 * 2.0**72, 13176795 * 2.0**-22, 355, 710)
+
+
+def sample():
+    """Return numbers of all exponents, hard ones, and the neighbours of those."""
+    bits = np.random.default_rng(0).integers(0, 2**32, 200_000, dtype=np.uint32)
+    hard = np.array([*JOINTS, *CLOSE_TO_PI], np.float32)
+    near = [hard.view(np.int32) + step for step in (-2, -1, 0, 1, 2)]
+    near = np.concatenate(near).view(np.float32)
+    return np.concatenate([bits.view(np.float32), near, -near, np.float32(LIMITS)])
+
+
+def binary_kernel(pointer, lanes):
+    """Compile z = x ** y over three arrays."""
+
+    def body(args, n):
+        i = 0
+        while i < n:
+            m = mask(n - i, lanes)
+            x, y = load(pointer(args, 0), i, m), load(pointer(args, 1), i, m)
+            store(pointer(args, 2), i, power(x, y), m)
+            i += lanes
+
+    options = {"error_model": "numpy", "fastmath": {"contract"}}
+    return cfunc("void(CPointer(int64), int64)", **options)(body)
+
+
+def call(compiled, *arrays):
+    """Call with a table of addresses; the last array receives the result."""
+    table = np.array([a.ctypes.data for a in arrays], np.int64)
+    compiled.ctypes(table.ctypes.data_as(POINTER(c_int64)), arrays[0].size)
+    return arrays[-1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float32_is_within_two_ulp(name):
+    check = ulp.Checker(name)
+    check(sample())
+    assert check.worst[0] < 2, f"worst at {check.worst[1]!r}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bits_do_not_depend_on_the_number_of_lanes(name):
+    x = sample()[-30_000:]
+    by_8 = ulp.Checker(name, lanes=8)(x)
+    np.testing.assert_array_equal(by_8, ulp.Checker(name, lanes=16)(x))
+
+
+def test_all_floats_were_tried_with_these_sources():
+    stored = json.loads(ulp.RESULTS.read_text())
+    assert stored["hash"] == ulp.digest(), "run python backends/cpu/prelude/ulp.py"
+    assert all(stored[name]["ulp"] < 2 for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "y"),
+    [
+        ("exp", 100.0, np.inf),
+        ("exp", -103.5, 2.0**-149),
+        ("exp", -np.inf, 0.0),
+        ("expm1", -0.0, -0.0),
+        ("expm1", -100.0, -1.0),
+        ("log", 0.0, -np.inf),
+        ("log", -0.0, -np.inf),
+        ("log", -1.0, np.nan),
+        ("log", 1.0, 0.0),
+        ("log1p", -1.0, -np.inf),
+        ("log1p", 1e-30, 1e-30),
+        ("tanh", -20.0, -1.0),
+        ("sigmoid", -100.0, math.exp(-100)),
+        ("sigmoid", np.inf, 1.0),
+        ("rsqrt", 0.0, np.inf),
+        ("rsqrt", 4.0, 0.5),
+        ("erf", np.inf, 1.0),
+        ("sin", -0.0, -0.0),
+        ("sin", np.inf, np.nan),
+        ("cos", 0.0, 1.0),
+        ("log1p", 3e38, math.log(float(np.float32(3e38)))),
+    ],
+)
+def test_special_values(name, x, y):
+    got = ulp.Checker(name)(np.array([x], np.float32))[0]
+    np.testing.assert_array_equal(got, np.float32(y))
+    assert np.isnan(y) or np.signbit(got) == np.signbit(np.float32(y))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float64_agrees_with_the_c_library(name):
+    function = getattr(vtrig if name in ("sin", "cos") else vmath, name)
+
+    @cfunc("void(CPointer(int64), int64)", error_model="numpy", fastmath={"contract"})
+    def compiled(args, n):
+        i = 0
+        while i < n:
+            m = mask(n - i, 8)
+            store(f64(args, 1), i, function(load(f64(args, 0), i, m)), m)
+            i += 8
+
+    x = np.array([0.0, -0.0, 1e-300, 0.3, -0.3, 2.5, 40, 700, np.inf, np.nan, -40])
+    y = call(compiled, x, np.zeros_like(x))
+    expected = [ulp.REFERENCES[name][1](v) for v in x]
+    np.testing.assert_allclose(y, expected, rtol=4e-16)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_power_has_every_special_case_of_numpy(dtype):
+    values = (0, 1, 2, 0.5, 3, 1.5, np.inf, 1e-40, 3e38, 2**24 - 1, 2**24, 127, 0.1)
+    values = np.array([*values, *(-v for v in values), np.nan], dtype)
+    x, y = (a.ravel() for a in np.meshgrid(values, values))
+    z = call(binary_kernel({"float32": f32, "float64": f64}[dtype], 8), x, y, x.copy())
+    with np.errstate(all="ignore"):
+        expected = np.power(x.astype(float), y.astype(float)).astype(dtype)
+    np.testing.assert_allclose(
+        z, expected, rtol=2**-23 if dtype == "float32" else 1e-15
+    )
+    same_sign = np.signbit(z) == np.signbit(expected)
+    assert (same_sign | np.isnan(expected)).all()
+
+
+def test_power_is_within_one_ulp():
+    random = np.random.default_rng(0)
+    bits = random.integers(1, 0x7F800000, 400_000, dtype=np.uint32)
+    x = bits.view(np.float32)
+    # Exponents that spread the results over the whole range, subnormal ones included.
+    scale = 150 / np.maximum(np.abs(np.log2(x.astype(float))), 1e-6)
+    y = (random.uniform(-1, 1, x.size) * scale).astype(np.float32)
+    z = call(binary_kernel(f32, 16), x, y, np.zeros_like(x)).astype(float)
+    true = np.power(x.astype(float), y.astype(float))
+    inside = true < 2.0**127
+    exponent = np.maximum(np.frexp(true)[1] - 1, -126)
+    error = np.abs(z - true) / 2.0 ** (exponent - 23)
+    assert error[inside].max() < 0.51
