@@ -264,7 +264,7 @@ class _Lowering:
     def _copy(self, source: str, target: str) -> None:
         (arg,) = make_args([self.buffers[source].type])
         nest = GroupLowering({arg: source}, [(arg, target)]).nest("copy")
-        self.body.append(nest.replace(summary=f"copy {source} to {target}"))
+        self.body.append(nest.replace(summary="copy"))
 
 
 def _title(nodes: Sequence[Node]) -> str:

@@ -397,7 +397,7 @@ def speak(kind: Any) -> str:
         kept = [p for p in parts if not (p is int and Dim in parts)]
         return " or ".join(map(speak, kept))
     if origin is tuple:
-        return f"[..] of which each is {speak(parts[0])}"
+        return f"a list, each item {speak(parts[0])}"
     if origin is typing.Literal:
         return " or ".join(map(format_value, parts))
     return _SPOKEN.get(kind, getattr(kind, "__name__", str(kind)))

@@ -14,7 +14,8 @@ import re
 from graphc.ir.origins import BACKWARD, FORWARD, UPDATE, Origin
 from graphc.ir.scanner import Scanner, bare_or_quoted, quote
 
-_FILE = re.compile(r"[A-Za-z0-9_.<>-]+(?=:|$)")
+_FILE = re.compile(r"[A-Za-z0-9_.<>-]+")
+_FILE_HERE = re.compile(_FILE.pattern + "(?=:)")
 _STEP = re.compile(r"[A-Za-z0-9_.-]+")
 _LINE = re.compile(r"\d{1,18}")
 
@@ -50,7 +51,7 @@ def read_origin(scan: Scanner) -> Origin:
     if not scan.accept("@"):
         return Origin()
     quoted = scan.looking_at('"')
-    file = scan.string("a file") if quoted else scan.match(_FILE) or ""
+    file = scan.string("a file") if quoted else scan.match(_FILE_HERE) or ""
     line = _read_line(scan) if file else 0
     phase = scan.accept_word(BACKWARD, UPDATE) or FORWARD
     scope = _read_steps(scan) if scan.accept_word("in") else ()

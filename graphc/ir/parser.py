@@ -109,7 +109,6 @@ class _Reader:
         leaves: tuple[list[Tensor], list[Tensor]] = ([], [])
         results: list[tuple[int, TensorType]] | None = None
         scan.skip_lines()
-        start = scan.at
         try:
             scan.expect_word("graph")
             name = scan.label("the graph's name")
@@ -121,8 +120,10 @@ class _Reader:
             scan.expect("{")
             scan.end_of_line()
         except Fault as fault:
-            self.recover(fault, start)
+            self.faults.append(fault)
             self.scope.blind = True
+            while not scan.skip_line().rstrip().endswith("{") and not scan.ended:
+                scan.at += 1
         found = self.body("return", self.statement)
         if found is not None and results is not None:
             self.check_results(results, found[0])
@@ -238,6 +239,12 @@ class _Reader:
 
     def define(self, name: str, at: int, tensor: Tensor | None) -> None:
         """Enter a value, which must be a new one."""
+        self.check_new(name, at)
+        self.scope.values[name] = tensor
+        self.scope.places[name] = at
+
+    def check_new(self, name: str, at: int) -> None:
+        """Check that a name is not taken."""
         if name in self.scope.values:
             line = line_of(self.text, self.scope.places[name])
             raise self.scan.fault(
@@ -245,8 +252,6 @@ class _Reader:
                 at,
                 "a name stands for one value; choose another",
             )
-        self.scope.values[name] = tensor
-        self.scope.places[name] = at
 
     def new_name(self) -> tuple[int, str]:
         """Read a name; return it as the printer writes it, with its place."""
@@ -343,7 +348,7 @@ class _Reader:
         """Compare the outputs with the types that the first line states."""
         if len(stated) != len(outputs):
             at = stated[0][0] if stated else self.text.find("->")
-            what = f"{len(stated)} results are stated, {len(outputs)} are returned"
+            what = f"results stated: {len(stated)}, returned: {len(outputs)}"
             self.faults.append(self.scan.fault(what, at))
             return
         for (at, type), (name, tensor) in zip(stated, outputs, strict=True):
@@ -361,7 +366,9 @@ class _Reader:
         made: Sequence[Tensor] = ()
         try:
             while True:
-                names.append(self.new_name())
+                at, name = self.new_name()
+                self.check_new(name, at)
+                names.append((at, name))
                 scan.expect(":")
                 types.append(self.placed_type())
                 if not scan.accept(","):
@@ -391,7 +398,7 @@ class _Reader:
         except GraphcError as error:
             raise self.refused(op, operands, error, at) from None
         if len(inferred) != len(stated):
-            what = f"{op.name} has {len(inferred)} results, {len(stated)} are named"
+            what = f"results of {op.name}: {len(inferred)}, named: {len(stated)}"
             raise scan.fault(what, stated[0][0])
         for (place, type), found in zip(stated, inferred, strict=True):
             if type != found:
@@ -471,7 +478,8 @@ class _Reader:
             given[name] = value = read_value(scan, self.constants)
             if name in kinds and not fits(value, kinds[name]):
                 wanted, said = speak(kinds[name]), spoken_value(value)
-                raise scan.fault(f"{name} must be {wanted}, not {said}", start)
+                help = f"write [{said}]" if fits((value,), kinds[name]) else ""
+                raise scan.fault(f"{name} must be {wanted}, not {said}", start, help)
 
         if scan.looking_at("{") and not _OPEN_LINE.match(self.text, scan.at):
             scan.accept("{")
@@ -518,15 +526,16 @@ class _Reader:
         self.depth += 1
         before = len(self.faults)
         args: list[Tensor] = []
-        start = scan.skip_lines()
+        scan.skip_lines()
         try:
             scan.expect("(")
             read_list(scan, lambda: args.append(self.argument()), ")")
             scan.expect(":")
             scan.end_of_line()
         except Fault as fault:
-            self.recover(fault, start)
+            self.faults.append(fault)
             self.scope.blind = True
+            scan.skip_line()
         outputs = self.body("yield", self.inner)
         self.scope = outer
         self.depth -= 1

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 
 from graphc.errors import ParseError
 
-_BLANK = re.compile(r"[ \t]*")
+_BLANK = re.compile(r"[ \t\r]*")
 _SPACE = re.compile(r"\s*")
 _REST = re.compile(r"[^\n]*")
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
@@ -49,6 +49,8 @@ class Scanner:
 
     def skip(self) -> int:
         """Skip blanks within the line; return the place."""
+        if self.text[self.at : self.at + 1] not in (" ", "\t", "\r"):  # mostly
+            return self.at
         return self._skip(_BLANK)
 
     def skip_lines(self) -> int:

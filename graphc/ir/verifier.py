@@ -31,6 +31,7 @@ from graphc.ir.types import TensorType
 
 LARGEST_CONSTANT = 2**30  # bytes
 _SHOWN = 20
+_A = {"input": "an input", "state": "a state"}
 
 
 def verify(graph: Graph) -> None:
@@ -108,11 +109,11 @@ class _Check:
             *((t, STATE) for t in graph.states),
         ):
             if tensor.node.op is not op:
-                self.note(f"{tensor!r} stands where an {op.name} must stand")
+                self.note(f"{tensor!r} is listed as {_A[op.name]}, but is none")
                 continue
             name, kind = leaf_name(tensor), op.name
             if not name:
-                self.note(f"an {kind} has no name")
+                self.note(f"{_A[kind]} has no name")
             elif name in taken:
                 self.note(f"{taken[name]} and {kind} {name!r} have the same name")
             taken.setdefault(name, kind)
@@ -179,7 +180,7 @@ class _Check:
             if self.attributes(node):
                 self.types(node)
             for region in node.regions:
-                self.closing(region)
+                self.closing(region, node)
 
     def unbound(self, node: Node, i: int, tensor: Tensor) -> None:
         """Note an operand that is no value here."""
@@ -250,21 +251,21 @@ class _Check:
             missing = ", ".join(sorted(set(used) - self.bound))
             self.note(f"no input has the size {missing} of {what}", node)
 
-    def closing(self, region: Region) -> None:
+    def closing(self, region: Region, owner: Node) -> None:
         """Check a region."""
         if id(region) in self.closed:
             return
         self.closed.add(id(region))
-        outer, self.region = self.region, region
-        known = set(region.args)
         for arg in region.args:
             if arg.node.op is not ARG:
-                self.note(f"{arg!r} stands where an argument must stand")
+                self.note(f"{arg!r} is listed as an argument, but is none", owner)
+        outer, self.region = self.region, region
+        known = set(region.args)
         self.nodes(region.nodes, known)
+        self.region = outer
         for tensor in region.outputs:
             if tensor not in known:
-                self.note("the region yields {0}, which it captures", None, tensor)
-        self.region = outer
+                self.note("its region yields {0}, which it captures", owner, tensor)
 
     # --- the message --------------------------------------------------------------
 

@@ -313,7 +313,7 @@ class _Drawer:
             self.boxes.append(Box(start, "number", (number,), phase))
         else:
             start = source.id
-            crosses = source.origin.phase == FORWARD != phase
+            crosses = source.origin.phase != phase
             if crosses and len(self.graph.nodes) > _LINKED:
                 start = self._saved(source, path)
                 crosses = False

@@ -49,7 +49,7 @@ from .machine import (
 )
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def _wait(spins: int) -> None:
     # A short wait costs least when spinning; in a long one the thread that everybody
     # waits for may need this very core.
@@ -123,7 +123,7 @@ def share(args: int, dims: int, steps: int, team: int) -> None:
         )
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def _run(team: int, table: int, n_rows: int) -> int:
     nt = load_word(team + NT)
     store_word(team + RUNS, load_word(team + RUNS) + 1)
@@ -144,7 +144,7 @@ def _run(team: int, table: int, n_rows: int) -> int:
         team,
         nt,
     )
-    return load_word(team + SERIAL)
+    return int(load_word(team + SERIAL))
 
 
 @kernel(arguments="iii", returns="i")
@@ -166,4 +166,4 @@ def python_run(team: int, nothing: int) -> int:
     state = release_gil()
     serial = _run(address, load_word(address + TABLE), load_word(address + N_ROWS))
     take_gil(state)
-    return int_object(serial)
+    return int(int_object(serial))

@@ -1,8 +1,8 @@
 """Run Numba's front end alone: a Python function in, an LLVM module out.
 
-Numba compiles in three steps: bytecode to Numba IR, type inference, lowering to LLVM IR.
-They are used as they are, without the passes that a kernel cannot need (Python object
-fallbacks, array expressions, closures). What follows in Numba, its two rounds of LLVM
+Numba compiles in three steps: bytecode to Numba IR, type inference, lowering to LLVM
+IR. They are used as they are, without the passes that a kernel cannot need (Python
+object fallbacks, array expressions). What follows in Numba, its two rounds of LLVM
 passes, Python wrappers and cache, is replaced by ``native.py``.
 
 This is the only file of the prelude that knows Numba's internals.
@@ -10,15 +10,14 @@ This is the only file of the prelude that knows Numba's internals.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
-import numba
 from llvmlite import ir
 from numba.core import compiler, cpu, errors, types
 from numba.core.compiler_lock import global_compiler_lock
@@ -27,10 +26,16 @@ from numba.core.registry import cpu_target
 
 from . import native
 
-TYPES = {"p": types.CPointer(types.int64), "i": types.int64, "": types.void}
+# Much of Numba is untyped, or typed otherwise than it is used.
+numba_compiler: Any = compiler
+numba_cpu: Any = cpu
+pass_manager: Any = PassManager
+pointer_type: Any = types.CPointer
+
+TYPES = {"p": pointer_type(types.int64), "i": types.int64, "": types.void}
 
 # Passes of Numba's that have nothing to do in a kernel, by name, so that a version of
-# Numba that lacks one is no error. Together they take a quarter of the front end's time.
+# Numba that lacks one is no error. Together they take a fifth of the front end's time.
 NEEDLESS = {
     "NoPythonBackend",  # its result is a compile result with Python wrappers
     "DumpParforDiagnostics",
@@ -42,20 +47,12 @@ NEEDLESS = {
 }
 
 
-@dataclass(frozen=True)
-class Lowered:
-    """Hold an LLVM module with one exported function, not yet optimised."""
-
-    module: llvm.ModuleRef
-    symbol: str
-
-
-class _FrontEnd(compiler.CompilerBase):  # type: ignore[misc]
+class _FrontEnd(compiler.CompilerBase):
     """Numba's pipeline up to LLVM IR."""
 
-    def define_pipelines(self) -> list[PassManager]:
-        usual = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
-        manager = PassManager("graphc-kernel")
+    def define_pipelines(self) -> list[Any]:
+        usual = numba_compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
+        manager = pass_manager("graphc-kernel")
         for step, description in usual.passes:
             if step.__name__ not in NEEDLESS:
                 manager.add_pass(step, description)
@@ -97,7 +94,7 @@ def _contexts() -> tuple[Any, Any]:
         if ask is not None and arraymath not in sys.modules:
             linalg.ensure_blas = lambda: None
             try:
-                module = importlib.import_module(arraymath)
+                module: Any = importlib.import_module(arraymath)
             finally:
                 linalg.ensure_blas = ask
             module.ensure_blas = ask
@@ -108,26 +105,27 @@ def _contexts() -> tuple[Any, Any]:
     return typing, target
 
 
-def _flags() -> compiler.Flags:
-    flags = compiler.Flags()
+def _flags() -> Any:
+    flags: Any = numba_compiler.Flags()
     flags.no_cpython_wrapper = flags.no_cfunc_wrapper = flags.no_compile = True
     flags.release_gil = True
     flags.error_model = "numpy"  # a checked division stops vectorisation
-    flags.fastmath = cpu.FastMathOptions({"contract"})
+    flags.fastmath = numba_cpu.FastMathOptions({"contract"})
     return flags
 
 
 def lower(
     function: Callable[..., Any], arguments: str, returns: str, symbol: str
-) -> Lowered:
-    """Return ``function`` as an LLVM module that exports ``symbol``.
+) -> llvm.ModuleRef:
+    """Return ``function`` as an LLVM module, not optimised, that exports ``symbol``.
 
     Raises:  NativeError if Numba refuses the function; its message is part of it.
     """
     with global_compiler_lock:
         typing, target = _contexts()
         library = _Collector(target.codegen(), function.__qualname__)
-        pipeline = _FrontEnd(
+        front_end: Any = _FrontEnd
+        pipeline = front_end(
             typing,
             target,
             library,
@@ -155,7 +153,7 @@ def lower(
             llvm.parse_assembly(_c_wrapper(inner, arguments, returns, symbol))
         )
         _hide_all_but(module, symbol)
-        return Lowered(module, symbol)
+        return module
 
 
 def _link_callees(module: llvm.ModuleRef, libraries: list[Any]) -> None:
@@ -204,6 +202,3 @@ def _hide_all_but(module: llvm.ModuleRef, symbol: str) -> None:
                 # Numba's environment pointer, for Python objects: never read here.
                 continue
             value.linkage = "internal"
-
-
-__all__ = ["Lowered", "lower", "numba"]

@@ -1,7 +1,8 @@
 """Call the register tile and the panel copy from a kernel, through their addresses.
 
-The addresses come in the kernel's args table (`gemm.tile_address`, `gemm.pack_address`):
-were the functions linked into each kernel, LLVM would compile them again there.
+The addresses come in the kernel's args table (`gemm.tile_address`,
+`gemm.pack_address`): were the functions linked into each kernel, LLVM would compile
+them again there.
 Pointers are typed, as those that the vector operations take.
 """
 
@@ -11,12 +12,13 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
+
+from .machine import intrinsic
 
 _WORD = ir.IntType(64)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def at(typing, pointer, i):  # type: ignore[no-untyped-def]
     """Return the pointer to element ``i`` behind ``pointer``."""
     if not isinstance(pointer, types.CPointer):
@@ -46,7 +48,7 @@ def _call_pointer(pattern: str, kinds: tuple[Any, ...]) -> Any:
     return types.void(*chosen), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def tile(typing, function, c, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate):  # type: ignore[no-untyped-def]
     """Compute a tile of a matrix product into a scratch of MR x NR elements.
 
@@ -60,7 +62,7 @@ def tile(typing, function, c, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate)
     return _call_pointer("ippiiipiiii", kinds)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def pack(typing, function, to, width, b, sb_k, sb_j, k, cols):  # type: ignore[no-untyped-def]
     """Copy a panel of k x cols elements to k x width contiguous ones, padded with 0.
 

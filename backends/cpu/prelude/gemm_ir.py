@@ -39,8 +39,8 @@ from . import native
 # that it reads at a time, the better the memory serves it.
 ROW_VECTORS = 8
 
-# How many p ahead a tile asks for the lines of a: where a is packed or transposed each p
-# reads a line of its own, which the processor does not foresee (a fifth faster).
+# How many p ahead a tile asks for the lines of a: where a is packed or transposed, each
+# p reads a line of its own, which the processor does not foresee (a fifth faster).
 AHEAD = 16
 
 WORD = ir.IntType(64)
@@ -82,6 +82,7 @@ class Writer:
     """Hold what all the functions of the module need."""
 
     def __init__(self, tile: Shape) -> None:
+        """Start a module for a tile of this shape."""
         self.tile = tile
         self.module = ir.Module("graphc_gemm")
         self.module.triple = native.target().triple
@@ -109,11 +110,13 @@ class Writer:
         self.zeros = ir.Constant(self.vector, None)
 
     def declare(self, name: str, result: ir.Type, types: list[ir.Type]) -> ir.Function:
+        """Declare a function of the module."""
         return ir.Function(self.module, ir.FunctionType(result, types), name)
 
     def function(
         self, name: str, types: list[ir.Type], *, private: bool = False
     ) -> tuple[ir.Function, ir.IRBuilder]:
+        """Begin a function; return it and a builder at its start."""
         function = self.declare(name, ir.VoidType(), types)
         if private:
             function.linkage = "internal"
@@ -138,9 +141,11 @@ class Writer:
         b.call(self.prefetcher, [address, read, keep, data])
 
     def store(self, b: ir.IRBuilder, value: ir.Value, pointer: ir.Value) -> None:
+        """Store a vector to anywhere."""
         b.store(value, b.bitcast(pointer, self.vector.as_pointer()), align=self.size)
 
     def splat(self, b: ir.IRBuilder, value: ir.Value) -> ir.Value:
+        """Return a vector of equal lanes."""
         kind = ir.VectorType(value.type, self.tile.lanes)
         single = b.insert_element(ir.Constant(kind, None), value, ir.IntType(32)(0))
         zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.tile.lanes), None)
@@ -164,7 +169,7 @@ class Writer:
 
 def _opaque() -> bool:
     # LLVM 17 dropped typed pointers, and with them their names in intrinsics.
-    return llvm.llvm_version_info[0] >= 15
+    return bool(llvm.llvm_version_info[0] >= 15)
 
 
 @contextmanager

@@ -42,4 +42,4 @@ ADVANCE = 8  # the step in bytes: share t sees the base address + 8 t
 POISON = -1
 
 SPINS = 2000  # turns of a spin loop before it yields: 0.03 to 0.1 ms
-PATIENCE = 40000  # turns before a region gives up its team: 20 ms and more
+PATIENCE = 80000  # turns before a region gives up its team: 20 ms and more

@@ -11,11 +11,17 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
+from numba import extending
 from numba.core import types
-from numba.extending import intrinsic
 
 _WORD = ir.IntType(64)
 _BYTE_POINTER = ir.IntType(8).as_pointer()
+
+
+def intrinsic(define: Callable[..., Any]) -> Any:
+    """Make a function for Numba code of one that returns its signature and code."""
+    return extending.intrinsic(define)
+
 
 # A generator of the instructions of an intrinsic: (context, builder, sig, args).
 Codegen = Callable[[Any, ir.IRBuilder, Any, list[ir.Value]], ir.Value]
@@ -34,7 +40,7 @@ def _call(builder: ir.IRBuilder, address: ir.Value, args: list[ir.Value]) -> Non
     builder.call(builder.inttoptr(address, function.as_pointer()), args)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def load_word(typing: Any, address: Any) -> tuple[Any, Codegen]:
     """Return the int64 at an address."""
 
@@ -44,7 +50,7 @@ def load_word(typing: Any, address: Any) -> tuple[Any, Codegen]:
     return types.int64(*_words(1)), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def store_word(typing: Any, address: Any, value: Any) -> tuple[Any, Codegen]:
     """Store an int64 at an address."""
 
@@ -55,7 +61,7 @@ def store_word(typing: Any, address: Any, value: Any) -> tuple[Any, Codegen]:
     return types.void(*_words(2)), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def load_acquire(typing: Any, address: Any) -> tuple[Any, Codegen]:
     """Return the int64 at an address, and see all that was stored before it was."""
 
@@ -65,7 +71,7 @@ def load_acquire(typing: Any, address: Any) -> tuple[Any, Codegen]:
     return types.int64(*_words(1)), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def add_atomic(typing: Any, address: Any, value: Any) -> tuple[Any, Codegen]:
     """Add to the int64 at an address; return what it was."""
 
@@ -75,7 +81,7 @@ def add_atomic(typing: Any, address: Any, value: Any) -> tuple[Any, Codegen]:
     return types.int64(*_words(2)), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def swap_if_equal(typing: Any, address: Any, old: Any, new: Any) -> tuple[Any, Codegen]:
     """Store ``new`` at an address if ``old`` is there; return what was there."""
 
@@ -87,7 +93,7 @@ def swap_if_equal(typing: Any, address: Any, old: Any, new: Any) -> tuple[Any, C
     return types.int64(*_words(3)), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def pause(typing: Any) -> tuple[Any, Codegen]:
     """Tell the core that this is a spin loop."""
 
@@ -137,7 +143,7 @@ release_gil = c_function("PyEval_SaveThread", 0, returns=True)
 take_gil = c_function("PyEval_RestoreThread", 1, returns=False)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def call_kernel(
     typing: Any, kernel: Any, args: Any, t: Any, nt: Any
 ) -> tuple[Any, Codegen]:
@@ -150,7 +156,7 @@ def call_kernel(
     return types.void(*_words(4)), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def call_rows(
     typing: Any, rows: Any, table: Any, n_rows: Any, t: Any, nt: Any, team: Any
 ) -> tuple[Any, Codegen]:
@@ -163,7 +169,7 @@ def call_rows(
     return types.void(*_words(6)), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def call_parallel_for(
     typing: Any,
     parallel_for: Any,

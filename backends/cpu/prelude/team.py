@@ -7,7 +7,7 @@ and 0.1 to 0.3 us a barrier, where a region a kernel would cost 3 us a kernel.
 
     team = Team()                   # as many threads as the process may use
     team.bind(table, len(table))    # again when the table has moved
-    team.run()                      # about 0.15 us more than the kernels, 3 us with nt > 1
+    team.run()                      # 0.15 us more than its kernels; 3 us if nt > 1
 
 The region is opened through the function that Numba's own `prange` calls, so it runs on
 the threads that Numba would use, but the driver need not be compiled by Numba's
@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from . import layout
+from .kernel import prelude_address
 
 # A team that did not come together this often in a row is given up.
 STRIKES = 3
@@ -135,22 +136,30 @@ def threading_layer() -> str:
 
 @cache
 def _openmp() -> ModuleType | None:
-    name = "numba.np.ufunc.omppool"
     try:
-        if "numba" in sys.modules:
-            return importlib.import_module(name)
-        # The extension stands for itself: loading it by its path saves importing Numba.
-        found = importlib.util.find_spec("numba")
-        folders = [
-            str(Path(folder, "np", "ufunc"))
-            for folder in (found.submodule_search_locations or [] if found else [])
-        ]
-        spec = importlib.machinery.PathFinder.find_spec("omppool", folders)
-        if spec is None:
-            return None
-        return importlib.util.module_from_spec(spec)
+        layer = _load_openmp()
     except (ImportError, OSError):
         return None
+    if layer is not None:
+        # The layer kills a process whose parent's number is the one noted here, 0 until
+        # then, and 0 is the parent of a container's first process. A count of 0 notes
+        # this process's number and changes nothing else.
+        ctypes.CFUNCTYPE(None, ctypes.c_int)(layer.launch_threads)(0)
+    return layer
+
+
+def _load_openmp() -> ModuleType | None:
+    if "numba" in sys.modules:
+        return importlib.import_module("numba.np.ufunc.omppool")
+    # The extension stands for itself: loading it by its path saves importing Numba.
+    found = importlib.util.find_spec("numba")
+    if found is None:
+        return None
+    folders = found.submodule_search_locations or []
+    spec = importlib.machinery.PathFinder.find_spec(
+        "omppool", [str(Path(folder, "np", "ufunc")) for folder in folders]
+    )
+    return None if spec is None else importlib.util.module_from_spec(spec)
 
 
 # --- the team ----------------------------------------------------------------------
@@ -169,12 +178,11 @@ class _MethodDef(ctypes.Structure):
 
 @cache
 def _driver() -> tuple[int, int, _MethodDef]:
-    from . import driver
-    from .kernel import address
-
+    rows, share, run = (
+        prelude_address("driver", name) for name in ("rows", "share", "python_run")
+    )
     no_arguments = 0x0004  # METH_NOARGS
-    definition = _MethodDef(b"run", address(driver.python_run), no_arguments, None)
-    return address(driver.rows), address(driver.share), definition
+    return rows, share, _MethodDef(b"run", run, no_arguments, None)
 
 
 def _bind(definition: _MethodDef, value: int) -> Callable[[], int]:
@@ -195,6 +203,7 @@ class Team:
     """
 
     def __init__(self, nt: int | None = None) -> None:
+        """Make a team; it has no table yet."""
         rows, share, definition = _driver()
         self._memory = aligned_words(layout.TEAM_BYTES // 8)
         self._table: np.ndarray[Any, Any] | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from graphc.ir.program.program import (
     Barrier,
     Buffer,
@@ -12,9 +14,11 @@ from graphc.ir.program.program import (
     Nest,
     Phase,
     Program,
+    Reduce,
     Statement,
+    Store,
 )
-from graphc.ir.scalar import Apply, Expr, Load, show, walk
+from graphc.ir.scalar import Apply, Expr, Load, load, rebuild, show, walk
 
 
 def program_text(program: Program) -> str:
@@ -68,8 +72,12 @@ def _body(body: tuple[Statement, ...], pad: str) -> list[str]:
     return lines
 
 
-def nest_lines(nest: Nest, pad: str = "") -> list[str]:
-    """Return a nest as lines of text."""
+def nest_lines(
+    nest: Nest, pad: str = "", names: Mapping[str, str] | None = None
+) -> list[str]:
+    """Return a nest as lines of text; `names` are other names for its buffers."""
+    if names is not None:
+        nest = renamed(nest, names)
     axes = _axes(nest.axes)
     how = ""
     if nest.schedule is not None:
@@ -81,6 +89,36 @@ def nest_lines(nest: Nest, pad: str = "") -> list[str]:
     for phase in nest.phases:
         lines += _phase(nest, phase, pad + "  ")
     return lines
+
+
+def renamed(nest: Nest, names: Mapping[str, str]) -> Nest:
+    """Return a nest with other names for its buffers."""
+
+    def change(e: Expr, args: tuple[Expr, ...]) -> Expr | None:
+        if isinstance(e, Load) and e.buffer in names:
+            return load(names[e.buffer], args, e.dtype)
+        return None
+
+    def new(e: Expr) -> Expr:
+        return rebuild(e, change)
+
+    phases = tuple(
+        Phase(
+            p.axes,
+            tuple(Reduce(r.name, r.monoid, tuple(map(new, r.values))) for r in p.reduces),
+            tuple(
+                Store(
+                    names.get(s.buffer, s.buffer),
+                    tuple(map(new, s.index)),
+                    new(s.value),
+                    s.accumulate,
+                )
+                for s in p.stores
+            ),
+        )
+        for p in nest.phases
+    )
+    return nest.replace(phases=phases)
 
 
 def _axes(axes: tuple[LoopAxis, ...]) -> str:

@@ -1,0 +1,288 @@
+"""The CPU backend: compile a program's kernels, bind sizes, run one native call a step.
+
+A step is a table of rows, one for each nest: the address of its kernel, the address
+of the kernel's words, and whether a barrier comes before it. The driver that runs the
+table is compiled once for ever; binding a step to new sizes fills tables and compiles
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc.backends.cpu.arguments import Argument
+from graphc.backends.cpu.kernels import CpuKernel, bytes_of, flops_of
+from graphc.backends.cpu.machine import target
+from graphc.backends.cpu.module import cache_folder, load_module, write_module
+from graphc.backends.cpu.prelude import gemm, layout, native
+from graphc.backends.cpu.prelude.kernel import address
+from graphc.backends.cpu.prelude.team import Team, aligned_words, threads
+from graphc.backends.cpu.tile_nest import second_stride
+from graphc.errors import CompileError
+from graphc.ir.dims import evaluate
+from graphc.ir.graph import Graph
+from graphc.ir.program import Barrier, Nest, Program
+from graphc.ir.program.memory import Arena
+
+Array = np.ndarray[Any, Any]
+
+# A step of less work than this (flops, about) runs on one thread: waking others takes
+# longer than it saves.
+PARALLEL_WORK = 400_000
+
+
+class CpuBackend:
+    """Compiles for the machine it runs on. limit: at most so many threads."""
+
+    name = "cpu"
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit = limit
+        self.target = target()
+
+    def build(self, graph: Graph, program: Program, states: Sequence[Any]) -> Runner:
+        """Compile the kernels of a program.
+
+        Raises:  CompileError naming the kernel, its file and its nodes.
+        """
+        tiles = {
+            dtype: (gemm.shape(dtype).rows, gemm.shape(dtype).columns)
+            for dtype in ("float32", "float64")
+        }
+        source = write_module(program, tiles)
+        native.set_cache_folder(cache_folder() / "objects")
+        module = load_module(source, _lines(source.calls, source.kernels))
+        compiled = [getattr(module, k.name) for k in source.kernels]
+        addresses = []
+        for text, function in zip(source.kernels, compiled, strict=True):
+            try:
+                addresses.append(address(function))
+            except native.NativeError as error:
+                nests = [n for n, i, _ in source.calls if source.kernels[i] is text]
+                raise CompileError(
+                    f"the kernel {text.name} did not compile: {error}",
+                    details=[f"in {module.__file__}", *(n.summary for n in nests)],
+                    help="this is a fault of graphc: please report the module",
+                ) from error
+        kernels = []
+        for k, (text, function) in enumerate(zip(source.kernels, compiled, strict=True)):
+            nests = tuple(n for n, i, _ in source.calls if i == k)
+            kernels.append(
+                CpuKernel(
+                    text,
+                    function,
+                    nests,
+                    flops_of(nests[0]),
+                    bytes_of(nests[0], program),
+                    str(module.__file__),
+                )
+            )
+        calls = [(nest, addresses[i], words) for nest, i, words in source.calls]
+        return Runner(program, kernels, calls, states, self.limit)
+
+
+def _lines(calls: Any, kernels: Any) -> list[dict[str, Any]]:
+    """Return the map from kernels to the user's lines."""
+    return [
+        {
+            "kernel": kernels[i].name,
+            "nodes": nest.summary,
+            "lines": sorted({f"{o.file}:{o.line}" for o in nest.origins if o.file}),
+        }
+        for nest, i, _ in calls
+    ]
+
+
+class Runner:
+    """A compiled program."""
+
+    def __init__(
+        self,
+        program: Program,
+        kernels: Sequence[CpuKernel],
+        calls: Sequence[tuple[Nest, int, tuple[Argument, ...]]],
+        states: Sequence[Any],
+        limit: int | None,
+    ) -> None:
+        self.program = program
+        self.kernels = kernels
+        self.calls = list(calls)
+        self.states = states
+        self.limit = limit
+        self.constants = {
+            name: aligned_copy(value) for name, value in program.constants.items()
+        }
+        self._memory: Array | None = None
+
+    def memory(self, size: int) -> Array:
+        """Return the arena; one serves all sizes, since steps exclude each other."""
+        if self._memory is None or self._memory.nbytes < size:
+            self._memory = aligned_words(-(-size // 8) + 8)
+        return self._memory
+
+    def bind(self, sizes: Mapping[str, int]) -> Bound:
+        """Plan memory and fill the tables for these sizes."""
+        return Bound(self, sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Patch:
+    """A word that holds the address of an input or an output of the call."""
+
+    row: int
+    word: int
+    buffer: str
+
+
+class Bound:
+    """A program bound to sizes: tables filled, memory placed."""
+
+    def __init__(self, runner: Runner, sizes: Mapping[str, int]) -> None:
+        self.runner = runner
+        self.program = runner.program
+        self.sizes = dict(sizes)
+        buffers = self.program.buffers
+        self.shapes = {
+            name: tuple(evaluate(s, sizes) for s in b.shape) for name, b in buffers.items()
+        }
+        self.nbytes = {
+            n: int(np.prod(s, dtype=np.int64)) * buffers[n].dtype.itemsize
+            for n, s in self.shapes.items()
+        }
+        plan = self.program.plan
+        assert plan is not None
+        self.arena: Arena = plan.place(self.nbytes)
+        limit = threads() if runner.limit is None else min(threads(), runner.limit)
+        work = sum(evaluate(flops_of(n), sizes) for n, _, _ in runner.calls)
+        moved = sum(
+            evaluate(bytes_of(n, self.program), sizes) for n, _, _ in runner.calls
+        )
+        self.team = Team(limit if work + moved > PARALLEL_WORK else 1)
+        self._place()
+
+    # --- tables -------------------------------------------------------------------
+
+    def _place(self) -> None:
+        """Lay out the arena, each thread's scratch, and the tables."""
+        calls = self.runner.calls
+        scratch = max((self._scratch(n, w) for n, _, w in calls), default=0)
+        self._scratch_size = -(-scratch // 128) * 128
+        total = self.arena.bytes + self._scratch_size * self.team.nt
+        self._memory = self.runner.memory(total)
+        base = self._memory.ctypes.data
+        self._fixed: dict[str, int] = {
+            n: base + offset for n, offset in self.arena.offsets.items()
+        }
+        for name, state in zip(self.program.states, self.runner.states, strict=True):
+            self._fixed[name] = state.array.ctypes.data
+        for name, value in self.runner.constants.items():
+            self._fixed[name] = value.ctypes.data
+        self._fill(base + self.arena.bytes)
+
+    def _scratch(self, nest: Nest, words: Sequence[Argument]) -> int:
+        """Return how many bytes of scratch a thread needs for a nest."""
+        if not any(w.kind == "scratch" for w in words):
+            return 0
+        dtype = nest.phases[0].reduces[0].dtype
+        shape = gemm.shape(dtype.name)
+        depth = evaluate(nest.phases[0].axes[0].extent, self.sizes)
+        return (shape.rows + depth) * shape.columns * dtype.itemsize
+
+    def _fill(self, scratch: int) -> None:
+        calls = self.runner.calls
+        count = sum(len(w) for _, _, w in calls)
+        self._words = aligned_words(count + 8)
+        self._table = aligned_words(layout.ROW_WORDS * max(len(calls), 1)).reshape(
+            -1, layout.ROW_WORDS
+        )
+        self._patches: list[tuple[int, str]] = []
+        at = 0
+        row = 0
+        barrier = False
+        todo = iter(calls)
+        for statement in self.program.body:
+            if isinstance(statement, Barrier):
+                barrier = True
+                continue
+            nest, kernel, words = next(todo)
+            assert nest.schedule is not None
+            flags = layout.BARRIER if barrier else 0
+            if not nest.schedule.parallel:
+                flags |= layout.ONE
+            start = self._words.ctypes.data + 8 * at
+            self._table[row, :3] = (kernel, start, flags)
+            for word in words:
+                self._words[at] = self._word(nest, word, scratch, at)
+                at += 1
+            row += 1
+            barrier = False
+        self.team.bind(self._table, row)
+
+    def _word(self, nest: Nest, word: Argument, scratch: int, at: int) -> int:
+        value = word.value
+        if word.kind == "size":
+            assert not isinstance(value, str)
+            return evaluate(value, self.sizes)
+        if word.kind == "buffer":
+            assert isinstance(value, str)
+            if value in self._fixed:
+                return self._fixed[value]
+            self._patches.append((at, value))
+            return 0
+        if word.kind == "routine":
+            which, _, dtype = str(value).partition(" ")
+            find = gemm.tile_address if which == "tile" else gemm.pack_address
+            return find(dtype)
+        if word.kind == "scratch":
+            dtype = nest.phases[0].reduces[0].dtype
+            shape = gemm.shape(dtype.name)
+            skip = 0 if word.name == "c" else shape.rows * shape.columns * dtype.itemsize
+            return scratch + skip
+        if value == "room":
+            return self._scratch_size // nest.phases[0].reduces[0].dtype.itemsize
+        assert word.kind == "choice", word
+        return self._packs(nest)
+
+    def _packs(self, nest: Nest) -> int:
+        """Decide whether a contraction copies panels of its second operand."""
+        *_, i, j = nest.axes
+        step = evaluate(second_stride(nest, self.program), self.sizes)
+        m, n = evaluate(i.extent, self.sizes), evaluate(j.extent, self.sizes)
+        dtype = nest.phases[0].reduces[0].dtype.name
+        return int(gemm.should_pack_b(m, n, step, dtype))
+
+    # --- running ------------------------------------------------------------------
+
+    def run(self, inputs: Sequence[Array], out: Sequence[Array] | None) -> list[Array]:
+        """Run a step on C-contiguous arrays of the right dtypes and shapes."""
+        program = self.program
+        if self.runner._memory is not self._memory:
+            self._place()  # a larger size has replaced the arena
+        given = dict(zip(program.inputs, inputs, strict=True))
+        if out is None:
+            out = [
+                np.empty(self.shapes[n], program.buffers[n].dtype.numpy)
+                for n in program.outputs
+            ]
+        given.update(zip(program.outputs, out, strict=True))
+        where = {n: a.__array_interface__["data"][0] for n, a in given.items()}
+        words = self._words
+        for at, name in self._patches:
+            words[at] = where[name]
+        self.team.run()
+        return list(out)
+
+
+def aligned_copy(value: Array) -> Array:
+    """Return a copy of an array that begins at a cache line."""
+    words = aligned_words(-(-value.nbytes // 8) + 1)
+    flat = words.view(np.uint8)[: value.nbytes].view(value.dtype)
+    found = flat.reshape(value.shape)
+    found[...] = value
+    return found
+
+

@@ -1,0 +1,232 @@
+"""Nests with lanes along one axis: elementwise work, reductions, softmax and kin.
+
+    for u in range(first, last):            # this thread's share of the points
+        for k0 in range(0, n_k0, 16):       # a phase that reduces along lanes
+            ...
+        for k0 in range(0, n_k0, 16):       # a phase that stores
+            ...
+
+The lanes run along the last parallel axis (then a point is a block of that axis) or
+along the last axis of each phase (then a point is a row). Which threads compute
+which points changes nothing in the results: no sum crosses a point.
+"""
+
+from __future__ import annotations
+
+from graphc.backends.cpu.writer import SPLAT, Writer, literal
+from graphc.ir.program import LoopAxis, Nest, Phase, Reduce
+from graphc.ir.types import DType
+
+BLOCK = 16  # vectors of an elementwise block: large enough to hide the division
+
+COMBINE = {"sum": "{0} + {1}", "max": "maximum({0}, {1})", "min": "minimum({0}, {1})"}
+HORIZONTAL = {"sum": "hsum", "max": "hmax", "min": "hmin"}
+
+
+def identity(monoid: str, dtype: DType) -> float | int:
+    """Return the neutral element of a monoid."""
+    if monoid == "sum":
+        return 0
+    lowest = monoid in ("max", "argmax")
+    if dtype.is_float:
+        return float("-inf") if lowest else float("inf")
+    bits = 8 * dtype.itemsize - 1
+    return -(2**bits) if lowest else 2**bits - 1
+
+
+class VectorNest:
+    """Writes a nest with the strategy "vector"."""
+
+    def __init__(self, writer: Writer) -> None:
+        schedule = writer.nest.schedule
+        assert schedule is not None
+        self.w = writer
+        self.nest: Nest = writer.nest
+        self.lanes = schedule.lanes
+        self.axis = schedule.axis
+        names = [a.name for a in self.nest.axes]
+        self.across = self.axis in names  # lanes along a parallel axis
+        self.w.axis = self.axis if self.across else ""
+
+    def write(self) -> None:
+        """Write the kernel's body."""
+        w = self.w
+        w.use("mask")
+        w.line(f"full = mask({self.lanes}, {self.lanes})")
+        if not self.across:
+            w.line(f"one = mask(1, {self.lanes})")
+        if not self.nest.axes:
+            w.mask = "one"
+            self._phases()
+            return
+        self._points()
+
+    # --- points -------------------------------------------------------------------
+
+    def _extent(self, a: LoopAxis) -> str:
+        return self.w.arguments.size(f"n_{a.name}", a.extent)
+
+    def _points(self) -> None:
+        w = self.w
+        axes = self.nest.axes
+        outer = axes[:-1] if self.across else axes
+        counts = [self._extent(a) for a in outer]
+        if self.across:
+            reduces = any(p.reduces or p.axes for p in self.nest.phases)
+            length = self.lanes if reduces else self.lanes * BLOCK
+            n = self._extent(axes[-1])
+            w.line(f"blocks = (n_{axes[-1].name} + {length - 1}) // {length}")
+            counts.append("blocks")
+        w.line(f"points = {' * '.join(counts)}")
+        w.line("first, last = points * t // nt, points * (t + 1) // nt")
+        with w.loop("for u in range(first, last):", *(a.name for a in outer)):
+            self._decode([a.name for a in outer], counts)
+            if not self.across:
+                w.mask = "one"
+                self._phases()
+                return
+            name = axes[-1].name
+            if length == self.lanes:
+                w.line(f"{name} = block * {length}")
+                w.line(f"m = mask({n} - {name}, {self.lanes})")
+                w.mask = "m"
+                w.blocks[-1].axes.add(name)
+                self._phases()
+                return
+            w.line(f"end = min(block * {length} + {length}, {n})")
+            head = f"for {name} in range(block * {length}, end, {self.lanes}):"
+            with w.loop(head, name, mask="m"):
+                w.line(f"m = mask({n} - {name}, {self.lanes})")
+                self._phases()
+
+    def _decode(self, names: list[str], counts: list[str]) -> None:
+        """Write the indices of a point, the last running fastest."""
+        if self.across:
+            names = [*names, "block"]
+        rest = "u"
+        for name, count in reversed(list(zip(names[1:], counts[1:], strict=True))):
+            self.w.line(f"{name} = {rest} % {count}")
+            self.w.line(f"rest_{name} = {rest} // {count}")
+            rest = f"rest_{name}"
+        self.w.line(f"{names[0]} = {rest}")
+
+    # --- phases -------------------------------------------------------------------
+
+    def _phases(self) -> None:
+        for phase in self.nest.phases:
+            locals_ = [self._begin(r) for r in phase.reduces]
+            self._loops(phase, list(phase.axes), locals_)
+            for r, local in zip(phase.reduces, locals_, strict=True):
+                self._end(phase, r, local)
+
+    def _along(self, phase: Phase) -> bool:
+        """Whether a phase's last axis runs along the lanes."""
+        return bool(phase.axes) and phase.axes[-1].name == self.axis and not self.across
+
+    def _loops(
+        self, phase: Phase, axes: list[LoopAxis], locals_: list[tuple[str, ...]]
+    ) -> None:
+        w = self.w
+        if not axes:
+            self._body(phase, locals_)
+            return
+        a, *rest = axes
+        n = self._extent_of(phase, a)
+        if not rest and self._along(phase):
+            with w.loop(f"for {a.name} in range(0, {n}, {self.lanes}):", a.name, mask="m"):
+                w.line(f"m = mask({n} - {a.name}, {self.lanes})")
+                w.axis = self.axis
+                self._body(phase, locals_)
+                w.axis = self.axis if self.across else ""
+            return
+        with w.loop(f"for {a.name} in range({n}):", a.name):
+            self._loops(phase, rest, locals_)
+
+    def _extent_of(self, phase: Phase, a: LoopAxis) -> str:
+        """Return the extent of a phase's axis; phases may differ in it."""
+        first = next(
+            i for i, p in enumerate(self.nest.phases) if a in p.axes
+        )
+        clash = any(
+            b.name == a.name and b != a for p in self.nest.phases for b in p.axes
+        )
+        name = f"n{first}_{a.name}" if clash else f"n_{a.name}"
+        return self.w.arguments.size(name, a.extent)
+
+    def _body(self, phase: Phase, locals_: list[tuple[str, ...]]) -> None:
+        w = self.w
+        for r, local in zip(phase.reduces, locals_, strict=True):
+            self._step(phase, r, local)
+        # Values first: what a phase stores it does not read again.
+        stores = [(s, w.vector(s.value)) for s in phase.stores]
+        for s, _ in stores:
+            if s.accumulate:
+                for i in s.index:
+                    w.prepare(i)
+                pointer = w.arguments.buffer(s.buffer)
+                offset, step, varying = w.place(s.buffer, s.index)
+                assert step in ("0", "1")
+                assert not varying
+                w.use("load")
+                w.use("store")
+                old = f"load({pointer}, {offset}, {w.mask})"
+                new = f"{old} + {w.vector(s.value)}"
+                w.line(f"store({pointer}, {offset}, {new}, {w.mask})")
+            else:
+                w.store(s.buffer, s.index, s.value)
+
+    # --- reductions ---------------------------------------------------------------
+
+    def _begin(self, r: Reduce) -> tuple[str, ...]:
+        w = self.w
+        dtype = r.values[0].dtype
+        splat = w.use(SPLAT[dtype.name])
+        start = literal(identity(r.monoid, dtype), dtype)
+        w.line(f"{r.name} = {splat}({start}, full)")
+        if r.monoid == "argmax":
+            w.line(f"{r.name}_at = {w.use('splat_i64')}(0, full)")
+            return r.name, f"{r.name}_at"
+        return (r.name,)
+
+    def _step(self, phase: Phase, r: Reduce, local: tuple[str, ...]) -> None:
+        w = self.w
+        values = [w.vector(v) for v in r.values]
+        partial = self._along(phase)
+        if r.monoid == "argmax":
+            best, at = local
+            better = w.name("b")
+            w.use("beats_max")
+            test = f"beats_max({best}, {values[0]})"
+            w.line(f"{better} = {test}" + (" & m" if partial else ""))
+            w.use("select")
+            w.line(f"{best} = select({better}, {values[0]}, {best})")
+            w.line(f"{at} = select({better}, {values[1]}, {at})")
+            return
+        combine = COMBINE[r.monoid]
+        if r.monoid != "sum":
+            w.use("maximum" if r.monoid == "max" else "minimum")
+        new = combine.format(r.name, values[0])
+        if partial:
+            w.use("select")
+            w.line(f"{r.name} = select(m, {new}, {r.name})")
+        else:
+            w.line(f"{r.name} = {new}")
+
+    def _end(self, phase: Phase, r: Reduce, local: tuple[str, ...]) -> None:
+        """Bring the lanes together where the phase ran along them."""
+        w = self.w
+        if r.monoid == "argmax":
+            best, at = local
+            if self._along(phase):
+                w.line(f"_, {at}_0 = {w.use('hargmax')}({best}, {at}, full)")
+                w.line(f"{at} = {w.use('splat_i64')}({at}_0, full)")
+            w.define(r.name, at)
+            return
+        dtype = r.values[0].dtype
+        if self._along(phase):
+            horizontal = w.use(HORIZONTAL[r.monoid])
+            splat = w.use(SPLAT[dtype.name])
+            w.line(f"{r.name} = {splat}({horizontal}({r.name}), full)")
+        w.define(r.name, r.name)
+
+

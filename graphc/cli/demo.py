@@ -1,0 +1,4 @@
+"""`graphc demo`."""
+
+def demo() -> None:
+    """Train a classifier of handwritten digits."""

@@ -1,0 +1,237 @@
+"""The register tile, the panel copy, and a kernel such as the emitter writes."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import mmap
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PRELUDE_PARENT = Path(__file__).parents[3] / "backends" / "cpu"
+sys.path.insert(0, str(PRELUDE_PARENT))
+
+from prelude import gemm, native  # noqa: E402
+from prelude.arith import maximum  # noqa: E402
+from prelude.gemm_calls import at, pack, tile  # noqa: E402
+from prelude.kernel import kernel  # noqa: E402
+from prelude.team import aligned_words  # noqa: E402
+from prelude.vector import f32, load, mask, splat_f32, store  # noqa: E402
+
+SHAPE = gemm.shape("float32")
+MR, NR, LANES = SHAPE.rows, SHAPE.columns, SHAPE.lanes
+RAGGED = [1, 2, 3, 13, 14, 15, 31, 32, 33, 64, 100, 128, 257]
+
+
+@kernel
+def dense_relu(args, t, nt):
+    """%3 = relu(x @ w + b): out f32[M, N]; a share takes panels of columns or rows."""
+    tile_at, pack_at = args[0], args[1]
+    x, w, b, out = f32(args, 4), f32(args, 5), f32(args, 6), f32(args, 7)
+    M, N, K = args[8], args[9], args[10]
+    x_i, x_k, w_k, w_j = args[11], args[12], args[13], args[14]
+    panels, tiles = (N + NR - 1) // NR, (M + MR - 1) // MR
+    # Shares come from sizes; a tile's bits do not depend on who computes it.
+    p0, p1, r0, r1 = 0, panels, 0, tiles
+    if panels >= nt:
+        p0, p1 = t * panels // nt, (t + 1) * panels // nt
+    else:
+        r0, r1 = t * tiles // nt, (t + 1) * tiles // nt
+    c = at(f32(args, 2), t * MR * NR)
+    panel = at(f32(args, 3), t * K * NR)
+    for p in range(p0, p1):
+        j = p * NR
+        cols = min(NR, N - j)
+        w_p, w_s = at(w, j * w_j), w_k
+        if args[15]:
+            pack(pack_at, panel, NR, w_p, w_k, w_j, K, cols)
+            w_p, w_s = panel, NR
+        m0, m1 = mask(cols, LANES), mask(cols - LANES, LANES)
+        b0, b1 = load(b, j, m0), load(b, j + LANES, m1)
+        zero = splat_f32(0.0, m0)
+        for r in range(r0, r1):
+            i = r * M // tiles
+            rows = (r + 1) * M // tiles - i
+            tile(tile_at, c, at(x, i * x_i), x_i, x_k, rows, w_p, w_s, K, cols, 0)
+            for q in range(rows):
+                o = (i + q) * N + j
+                h0 = load(c, q * NR, m0) + b0  # %2 add
+                store(out, o, maximum(h0, zero), m0)  # %3 relu
+                if cols > LANES:
+                    h1 = load(c, q * NR + LANES, m1) + b1
+                    store(out, o + LANES, maximum(h1, zero), m1)
+
+
+def elements(array: np.ndarray) -> list[int]:
+    return [stride // array.itemsize for stride in array.strides]
+
+
+def run_dense_relu(x, w, b, *, packed: bool, nt: int = 1) -> np.ndarray:
+    (m, k), n = x.shape, w.shape[1]
+    out = np.full((m, n), np.nan, np.float32)
+    scratch = aligned_words(nt * MR * NR)
+    panel = aligned_words(nt * k * NR + 16)
+    args = np.zeros(16, np.int64)
+    args[:2] = gemm.tile_address(), gemm.pack_address()
+    args[2:8] = [array.ctypes.data for array in (scratch, panel, x, w, b, out)]
+    args[8:15] = [m, n, k, *elements(x), *elements(w)]
+    args[15] = packed
+    for t in range(nt):
+        dense_relu(args, t, nt)
+    return out
+
+
+def random(rng, rows: int, columns: int, transposed: bool) -> np.ndarray:
+    shape = (columns, rows) if transposed else (rows, columns)
+    values = rng.standard_normal(shape).astype(np.float32)
+    return values.T if transposed else values
+
+
+def assert_close(out, x, w, b):
+    exact = np.maximum(x.astype(np.float64) @ w + b, 0)
+    scale = np.abs(x).astype(np.float64) @ np.abs(w) + np.abs(b)
+    assert np.all(np.abs(out - exact) <= 4e-7 * scale * np.log2(2 + x.shape[1]))
+
+
+@pytest.mark.parametrize("w_transposed", [False, True])
+@pytest.mark.parametrize("x_transposed", [False, True])
+def test_dense_relu_of_ragged_sizes(x_transposed, w_transposed):
+    rng = np.random.default_rng(0)
+    for m, n in itertools.product(RAGGED, RAGGED):
+        k = int(rng.choice(RAGGED))
+        x = random(rng, m, k, x_transposed)
+        w = random(rng, k, n, w_transposed)
+        b = rng.standard_normal(n).astype(np.float32)
+        for packed in (True,) if w_transposed and n > 1 else (False, True):
+            assert_close(run_dense_relu(x, w, b, packed=packed), x, w, b)
+
+
+@pytest.mark.parametrize(("m", "k", "n"), [(33, 100, 257), (100, 31, 40), (5, 64, 33)])
+def test_bits_do_not_depend_on_threads_or_packing(m, k, n):
+    rng = np.random.default_rng(1)
+    x, w = random(rng, m, k, False), random(rng, k, n, False)
+    b = rng.standard_normal(n).astype(np.float32)
+    once = run_dense_relu(x, w, b, packed=False)
+    for nt, packed in itertools.product((1, 2, 3, 4), (False, True)):
+        np.testing.assert_array_equal(
+            run_dense_relu(x, w, b, packed=packed, nt=nt), once
+        )
+
+
+def test_nan_and_infinity_reach_the_output():
+    x = np.array([[np.nan, 1], [np.inf, 1], [1, 1]], np.float32)
+    out = run_dense_relu(
+        x, np.ones((2, 1), np.float32), np.zeros(1, np.float32), packed=True
+    )
+    np.testing.assert_array_equal(out, [[np.nan], [np.inf], [2]])
+
+
+# --- the two functions by themselves -----------------------------------------------
+
+
+def call_tile(c, a, b, rows, cols, k, accumulate=0):
+    function = native.c_function(gemm.tile_address(str(a.dtype)), 10)
+    (sa_i, sa_k), (sb_k, _) = elements(a), elements(b)
+    pointers = [array.ctypes.data for array in (c, a, b)]
+    function(
+        pointers[0],
+        pointers[1],
+        sa_i,
+        sa_k,
+        rows,
+        pointers[2],
+        sb_k,
+        k,
+        cols,
+        accumulate,
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_tile_of_every_height_and_width(dtype):
+    shape = gemm.shape(dtype)
+    rng = np.random.default_rng(2)
+    tolerance = 200 * np.finfo(dtype).eps
+    for rows in range(1, shape.rows + 1):
+        widths = range(1, shape.columns + 1)
+        for cols in [*widths, *([shape.row_columns] if rows == 1 else [])]:
+            k = int(rng.integers(1, 40))
+            a = rng.standard_normal((rows, k)).astype(dtype)
+            b = rng.standard_normal((k, cols)).astype(dtype)
+            c = np.full((rows, max(shape.columns, cols)), np.nan, dtype)
+            call_tile(c, a, b, rows, cols, k)
+            np.testing.assert_allclose(c[:, :cols], a @ b, tolerance, tolerance)
+
+
+def test_accumulating_blocks_of_k_changes_no_bit():
+    rng = np.random.default_rng(3)
+    k = 300
+    a = rng.standard_normal((MR, k)).astype(np.float32)
+    b = rng.standard_normal((k, NR)).astype(np.float32)
+    whole, parts = np.empty((2, MR, NR), np.float32)
+    call_tile(whole, a, b, MR, NR, k)
+    for start in range(0, k, 128):
+        stop = min(k, start + 128)
+        call_tile(parts, a[:, start:], b[start:], MR, NR, stop - start, start)
+    np.testing.assert_array_equal(parts, whole)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pack_pads_with_zeros(dtype):
+    shape = gemm.shape(dtype)
+    function = native.c_function(gemm.pack_address(dtype), 7)
+    rng = np.random.default_rng(4)
+    for k, cols, width in itertools.product(
+        (1, 2, 15, 16, 17, 40),
+        (1, 3, shape.lanes, shape.lanes + 1, shape.columns),
+        (shape.lanes, shape.columns),
+    ):
+        if cols > width:
+            continue
+        big = rng.standard_normal((3 * max(k, cols), 3 * max(k, cols))).astype(dtype)
+        for b in (big[:k, :cols], big.T[:k, :cols], big[: 2 * k : 2, : 3 * cols : 3]):
+            to = np.full((k, width), np.nan, dtype)
+            function(to.ctypes.data, width, b.ctypes.data, *elements(b), k, cols)
+            np.testing.assert_array_equal(to[:, :cols], b)
+            np.testing.assert_array_equal(to[:, cols:], 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs mprotect")
+def test_nothing_behind_the_buffers_is_read():
+    page = mmap.PAGESIZE
+    memory = mmap.mmap(-1, 3 * page)
+    base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mprotect(ctypes.c_void_p(base + 2 * page), page, 0) == 0
+    whole = np.frombuffer(memory, np.float32, 2 * page // 4)
+
+    def at_the_end(rows: int, columns: int) -> np.ndarray:
+        array = whole[len(whole) - rows * columns :].reshape(rows, columns)
+        array[:] = 1
+        return array
+
+    c = np.empty((MR, NR), np.float32)
+    to = np.empty((20, NR), np.float32)
+    copy = native.c_function(gemm.pack_address(), 7)
+    for rows, cols in ((1, 1), (3, 5), (MR, NR - 1), (MR, NR), (2, LANES)):
+        k = 7
+        a = np.ones((rows, k), np.float32)
+        call_tile(c, a, at_the_end(k, cols), rows, cols, k)
+        assert np.all(c[:rows, :cols] == k)
+        call_tile(c, at_the_end(rows, k), np.ones((k, cols), np.float32), rows, cols, k)
+        assert np.all(c[:rows, :cols] == k)
+        for b in (at_the_end(k, cols), at_the_end(cols, k).T):
+            copy(to.ctypes.data, NR, b.ctypes.data, *elements(b), k, cols)
+            assert np.all(to[:k, :cols] == 1)
+
+
+def test_packing_pays_from_three_tiles_of_rows_on():
+    assert gemm.should_pack_b(3 * MR, 512, 1)
+    assert not gemm.should_pack_b(MR, 512, 1)
+    assert not gemm.should_pack_b(1000, 10, 1)
+    assert gemm.should_pack_b(1, 10, 512)
+    assert gemm.should_pack_a(784, 512, 128, 784)
+    assert not gemm.should_pack_a(784, 512, 128, 1)

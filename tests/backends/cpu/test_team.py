@@ -1,0 +1,293 @@
+"""Teams: barriers hold, no step runs by half, nothing hangs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from textwrap import dedent
+
+import numpy as np
+import pytest
+
+PRELUDE_PARENT = Path(__file__).parents[3] / "backends" / "cpu"
+sys.path.insert(0, str(PRELUDE_PARENT))
+
+from prelude import layout, team  # noqa: E402
+from prelude.kernel import address, kernel  # noqa: E402
+from prelude.team import Team, aligned_words  # noqa: E402
+
+needs_omp = pytest.mark.skipif(
+    team.threading_layer() != "omp", reason="Numba has no OpenMP layer here"
+)
+LINE = 8
+
+
+@kernel
+def add_neighbour(args, t, nt):
+    """x[t] of the new array = x[t] + x[t + 1] of the old, a cache line a share."""
+    old, new = args[0], 1 - args[0]
+    x = 8
+    left = args[x + (2 * t + old) * LINE]
+    right = args[x + (2 * ((t + 1) % nt) + old) * LINE]
+    args[x + (2 * t + new) * LINE] = left + right
+    args[1 + t] += 1
+
+
+@kernel
+def turn(args, t, nt):
+    """Exchange old and new; run by one share between barriers."""
+    args[0] = 1 - args[0]
+    args[7] -= 1
+
+
+def table_of(*rows: tuple[int, ...]) -> np.ndarray:
+    table = aligned_words(layout.ROW_WORDS * len(rows))
+    table = table.reshape(len(rows), layout.ROW_WORDS)
+    for place, row in zip(table, rows, strict=True):
+        place[: len(row)] = row
+    return table
+
+
+def relay(steps: int, nt: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a table whose result is right only if every barrier holds."""
+    args = aligned_words(8 + 2 * nt * LINE + 8)
+    args[8 : 8 + 2 * nt * LINE : 2 * LINE] = 1
+    both = layout.BARRIER | layout.ONE
+    pair = [
+        (address(add_neighbour), args.ctypes.data, layout.BARRIER),
+        (address(turn), args.ctypes.data, both),
+    ]
+    return table_of(*pair * steps), args
+
+
+def relay_result(args: np.ndarray, nt: int) -> list[int]:
+    return args[8 + args[0] * LINE :: 2 * LINE][:nt].tolist()
+
+
+@pytest.mark.parametrize("nt", [1, 2, 3, 4])
+def test_barriers_hold_on_more_threads_than_cores(nt):
+    table, args = relay(20, nt)
+    own = Team(nt)
+    own.bind(table, len(table))
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        for _ in range(20 if nt <= 2 else 3):
+            args[:] = 0
+            args[8 : 8 + 2 * nt * LINE : 2 * LINE] = 1
+            full = own.run()
+            shares = nt if full else 1
+            # A team that ran as one thread has computed share 0 of 1 only.
+            assert relay_result(args, shares) == [2**20] * shares
+            assert args[1 : 1 + shares].tolist() == [20] * shares
+    finally:
+        busy.kill()
+        busy.wait()
+
+
+@needs_omp
+def test_thousands_of_runs_and_barriers():
+    table, args = relay(25, 2)
+    own = Team(2)
+    own.bind(table, len(table))
+    done = sum(own.run() for _ in range(2000))
+    assert own.runs == 2000
+    assert args[1] == 25 * 2000
+    assert args[2] == 25 * done
+
+
+def test_jump_repeats_rows():
+    @kernel
+    def body(args, t, nt):
+        args[1] += 1
+
+    args = np.zeros(8, np.int64)
+    args[7] = 5
+    at, condition = args.ctypes.data, args.ctypes.data + 7 * 8
+    both = layout.BARRIER | layout.ONE
+    table = table_of(
+        (address(body), at, both),
+        (address(turn), at, both),
+        (0, 0, layout.BARRIER | layout.JUMP, condition, 0),
+    )
+    own = Team(2)
+    own.bind(table, len(table))
+    own.run()
+    assert args[1] == 5
+    assert args[7] == 0
+
+
+def run_script(text: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", dedent(text)],
+        env=os.environ | {"PYTHONPATH": str(PRELUDE_PARENT)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+COUNT = """
+import numpy as np
+from prelude import team, layout
+from prelude.kernel import address, kernel
+@kernel
+def count(args, t, nt):
+    args[t] += 1
+    args[4] += nt
+args = np.zeros(8, np.int64)
+table = team.aligned_words(80).reshape(10, 8)
+table[:, :3] = address(count), args.ctypes.data, layout.BARRIER
+"""
+
+
+@needs_omp
+def test_team_that_openmp_refuses_is_one_thread():
+    text = COUNT + "\nprint(team.Team(2).nt)"
+    assert run_script(text, OMP_THREAD_LIMIT="1") == "1"
+
+
+@needs_omp
+def test_step_runs_once_and_whole_when_its_team_does_not_come():
+    text = COUNT + dedent("""
+        team._probed[2] = True  # as if OpenMP had had threads to give at first
+        own = team.Team(2)
+        own.bind(table, 10)
+        runs = [own.run() for _ in range(5)]
+        print(runs, args.tolist(), own.nt)
+        """)
+    # Three runs in vain, each whole; from then on one thread is all it asks for.
+    expected = "[False, False, False, True, True] [50, 0, 0, 0, 50, 0, 0, 0] 1"
+    assert run_script(text, OMP_THREAD_LIMIT="1") == expected
+
+
+@needs_omp
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_team_works_in_a_forked_child():
+    text = COUNT + dedent("""
+        import os
+        own = team.Team(2)
+        own.bind(table, 10)
+        own.run()
+        args[:] = 0
+        child = os.fork()
+        if child == 0:
+            own.run()
+            new = team.Team(2)
+            right = args.tolist() == [10, 0, 0, 0, 10, 0, 0, 0]
+            os._exit(0 if right and own.nt == new.nt == team.threads() == 1 else 1)
+        _, status = os.waitpid(child, 0)
+        print(status, own.run(), own.nt)
+        """)
+    assert run_script(text) == "0 True 2"
+
+
+@needs_omp
+def test_two_python_threads_run_two_teams_at_once():
+    failures = []
+
+    def work():
+        table, args = relay(20, 2)
+        own = Team(2)
+        own.bind(table, len(table))
+        for _ in range(200):
+            args[:] = 0
+            args[8 : 8 + 4 * LINE : 2 * LINE] = 1
+            shares = 2 if own.run() else 1
+            if relay_result(args, shares) != [2**20] * shares:
+                failures.append(args.tolist())
+
+    workers = [threading.Thread(target=work) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not failures
+
+
+@needs_omp
+def test_numbas_own_parallel_functions_work_beside_a_team():
+    text = COUNT + dedent("""
+        own = team.Team(2)
+        own.bind(table, 10)
+        own.run()
+        import numba
+        @numba.njit(parallel=True)
+        def total(n):
+            s = 0
+            for i in numba.prange(n):
+                s += i
+            return s
+        print(total(100), own.run(), team.Team(2).run())
+        """)
+    layer = {"NUMBA_THREADING_LAYER": "omp", "NUMBA_NUM_THREADS": "2"}
+    assert run_script(text, **layer) == "4950 True True"
+
+
+def test_gil_is_released_during_a_run():
+    @kernel
+    def wait_for_python(args, t, nt):
+        turns = 0
+        while args[0] == 0 and turns < 10**10:
+            turns += 1
+            args[1] += 1
+
+    args = np.zeros(2, np.int64)
+    table = table_of((address(wait_for_python), args.ctypes.data))
+    own = Team(1)
+    own.bind(table, 1)
+    worker = threading.Thread(target=own.run)
+    worker.start()
+    time.sleep(0.01)
+    args[0] = 1
+    worker.join(5)
+    assert not worker.is_alive()
+
+
+def test_threads_obeys_limit_environment_and_affinity(monkeypatch):
+    monkeypatch.setattr(team, "_cores", lambda: 8)
+    monkeypatch.setattr(team, "_cgroup_quota", lambda: None)
+    monkeypatch.setattr(team, "threading_layer", lambda: "omp")
+    monkeypatch.delenv("GRAPHC_NUM_THREADS", raising=False)
+    assert team.threads() == 8
+    monkeypatch.setenv("GRAPHC_NUM_THREADS", "3")
+    assert team.threads() == 3
+    team.set_threads(2)
+    assert team.threads() == 2
+    team.set_threads(None)
+    monkeypatch.setattr(team, "_cgroup_quota", lambda: 1.5)
+    assert team.threads() == 1
+    monkeypatch.setattr(team, "_cgroup_quota", lambda: 2.5)
+    monkeypatch.setattr(team, "threading_layer", lambda: "none")
+    assert team.threads() == 1
+
+
+def test_cgroup_quota_is_read_in_both_versions(tmp_path):
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    assert team._quota_v2(tmp_path) == 1.5
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert team._quota_v2(tmp_path) is None
+    (tmp_path / "cpu.cfs_quota_us").write_text("50000\n")
+    (tmp_path / "cpu.cfs_period_us").write_text("100000\n")
+    assert team._quota_v1(tmp_path) == 0.5
+    (tmp_path / "cpu.cfs_quota_us").write_text("-1\n")
+    assert team._quota_v1(tmp_path) is None
+    assert team._quota_v1(tmp_path / "missing") is None
+
+
+def test_call_of_an_empty_table_is_cheap():
+    own = Team(1)
+    own.bind(table_of((0,)), 1)
+    best = 1.0
+    for _ in range(20):
+        started = time.perf_counter()
+        for _ in range(1000):
+            own.run()
+        best = min(best, (time.perf_counter() - started) / 1000)
+    assert best < 2e-6  # 0.15 us on a quiet machine
