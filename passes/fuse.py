@@ -23,11 +23,10 @@ from dataclasses import dataclass, field
 from graphc.ir.graph import Graph
 from graphc.ir.leaves import make_args
 from graphc.ir.nodes import Node, Region, Tensor
-from graphc.ir.op import Pointwise, Reduction
+from graphc.ir.op import Pointwise, Reduction, View
 from graphc.ir.origins import fixed
-from graphc.ops.creation import CONSTANT
 from graphc.ops.regions import FUSED
-from graphc.passes.lowering.group import fits
+from graphc.passes.lowering.group import fits, keeps_order
 from graphc.passes.registry import graph_pass
 
 
@@ -87,12 +86,11 @@ class _Fusion:
         """
         free: set[Node] = set()
         for node in self.graph.nodes:
-            how = node.op.lower
-            if not isinstance(how, Pointwise):
+            if not self._moves(node) and not isinstance(node.op.lower, Pointwise):
                 continue
             known = bool(node.inputs) and all(t.node in free for t in node.inputs)
             sizes = known and node.results[0].shape == () and not self.sources(node, free)
-            if how.layout or sizes:
+            if self._moves(node) or sizes:
                 free.add(node)
         for node in reversed(self.graph.nodes):
             if node in free and any(
@@ -106,8 +104,17 @@ class _Fusion:
         return self.graph.users.get(tensor, ())
 
     @staticmethod
+    def _moves(node: Node) -> bool:
+        """Whether an op only moves elements, as a nest can on the way."""
+        how = node.op.lower
+        return (isinstance(how, Pointwise) and how.layout) or keeps_order(node)
+
+    @staticmethod
     def _stores(user: Node) -> bool:
-        return not isinstance(user.op.lower, (Pointwise, Reduction))
+        """Whether a node is no part of a nest: what it reads has to be stored."""
+        return not isinstance(user.op.lower, (Pointwise, Reduction)) and not keeps_order(
+            user
+        )
 
     def sources(self, node: Node, free: set[Node]) -> list[Tensor]:
         """Return the tensors that a node reads once free nodes are looked through."""
@@ -135,7 +142,7 @@ class _Fusion:
             producer = self.group.get(tensor.node)
             if producer is not None:
                 own.before |= producer.before | (1 << producer.number)
-        if self._stores(node) or node.op is CONSTANT:
+        if self._stores(node) or isinstance(node.op.lower, View):
             return
         candidates = {
             self.group[t.node].number: self.group[t.node]

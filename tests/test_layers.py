@@ -1,8 +1,8 @@
 """Imports run one way: read from the source, those inside functions included.
 
-    errors <- ir <- ops <- state <- autodiff <- nn, optim
-                    ops <- passes <- backends
-    all of these <- executable <- compiler <- train, viz, cli
+errors <- ir <- ops <- state <- autodiff <- nn, optim
+                ops <- passes <- backends
+all of these <- executable <- compiler <- train, viz, cli
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ from graphc.ir.scalar import (
     Ref,
     SizeOf,
     affine,
-    number,
+    const,
+    literal_text,
     walk,
 )
 from graphc.ir.types import DType, bool_
@@ -83,10 +84,12 @@ SPLAT = {
 
 
 def literal(value: float | bool, dtype: DType) -> str:
-    """Return a number as Python source that has its exact value."""
+    """Return a number as Python source that has its exact value in its dtype."""
     if dtype is bool_:
         return "True" if value else "False"
-    text = number(value)
+    found = const(value, dtype)
+    assert isinstance(found, Const)
+    text = literal_text(found)
     return f"float('{text}')" if text in ("inf", "-inf", "nan") else text
 
 

@@ -1,1 +1,1 @@
-"""The `graphc` command: what it prints is for people, and exit codes are for scripts."""
+"""The `graphc` command: it prints for people, and its exit codes are for scripts."""

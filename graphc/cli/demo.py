@@ -1,4 +1,5 @@
 """`graphc demo`."""
 
+
 def demo() -> None:
     """Train a classifier of handwritten digits."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import typer
 from rich.text import Text
 
-from graphc.cli.output import console, row, table
+from graphc.cli.output import print_table, row, table
 
 GOOD, MISSING, BROKEN = "ok", "missing", "broken"
 _COLOURS = {GOOD: "green", MISSING: "yellow", BROKEN: "red"}
@@ -33,17 +33,16 @@ class Finding:
 
 
 def doctor() -> None:
-    """Say what this machine offers: cores, SIMD, threads, drawing, CUDA, cache."""
+    """Say what this machine offers, and what is missing."""
     found = findings()
     made = table("", "", "")
     for one in found:
         row(made, Text(one.state, style=_COLOURS[one.state]), one.what, one.value)
     made.show_header = False
-    out = console()
-    out.print(made)
+    print_table(made)
     for one in found:
         if one.help:
-            out.print(Text(f"\n{one.what}: {one.help}"), soft_wrap=True)
+            print(f"\n{one.what}: {one.help}")
     if any(one.state == BROKEN for one in found):
         raise typer.Exit(1)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphc.cli.output import console, row, show_code, table
+from graphc.cli.output import console, print_table, row, show_code, table
 from graphc.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def kernels(
         typer.Option("-p", "--passes", help="Compile it again with this pipeline."),
     ] = None,
 ) -> None:
-    """List a step's kernels, or print their source, LLVM IR, assembly or PTX."""
+    """List a step's kernels, or print their code."""
     from graphc.cli.load import as_executable, load
 
     asked = {"source": source, "llvm": llvm, "asm": asm, "ptx": ptx}
@@ -61,7 +61,7 @@ def kernels(
     if not chosen:
         console().print(f"the backend {step.backend.name!r} compiles no kernels")
     elif not forms:
-        console().print(kernel_table(chosen))
+        print_table(kernel_table(chosen))
     for i, one in enumerate(chosen):
         for form in forms:
             if i or form != forms[0]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from graphc.cli.output import complain, console, row, table
+from graphc.cli.output import complain, print_table, row, table
 
 
 def opt(
@@ -43,7 +43,7 @@ def opt(
         ),
     ] = False,
 ) -> None:
-    """Run passes on the text of a graph and print the text of what comes out."""
+    """Run passes on a graph's text, text out."""
     from graphc.ir.graph import Graph
     from graphc.ir.parser import parse
     from graphc.ir.text_files import load_text, save_text
@@ -57,7 +57,8 @@ def opt(
     stages = run_pipeline(graph, steps, check=verify)
     if print_after_all:
         for i, stage in enumerate(stages, 1):
-            complain(f"// {i}/{len(stages)} after {stage.name}\n{stage.result.text()}\n")
+            complain(f"// {i}/{len(stages)} after {stage.name}")
+            complain(f"{stage.result.text()}\n")
     if time:
         report = table(
             "pass", "before", "after", "ms", numbers=("before", "after", "ms")
@@ -66,7 +67,7 @@ def opt(
         for stage, before in zip(stages, levels, strict=False):
             ms = f"{stage.seconds * 1e3:.2f}"
             row(report, stage.name, len(before), len(stage.result), ms)
-        console(stderr=True).print(report)
+        print_table(report, stderr=True)
     result = stages[-1].result if stages else graph
     if output is None:
         print(result.text())

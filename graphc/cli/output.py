@@ -49,6 +49,15 @@ def row(made: Table, *cells: Any) -> None:
     made.add_row(*(c if isinstance(c, Text) else Text(str(c)) for c in cells))
 
 
+def print_table(made: Table, *, stderr: bool = False) -> None:
+    """Print a table; in a file or a pipe without spaces at the ends of lines."""
+    out = console(stderr=stderr)
+    with out.capture() as drawn:
+        out.print(made)
+    lines = [line.rstrip() for line in drawn.get().splitlines()]
+    print("\n".join(lines), file=out.file)
+
+
 def show_code(code: str, language: str) -> None:
     """Print code: highlighted on a terminal, and elsewhere exactly as it is."""
     if not sys.stdout.isatty():

@@ -47,7 +47,7 @@ def show(
         typer.Option("-p", "--passes", help="A pipeline, such as 'simplify,cse,fuse'."),
     ] = None,
 ) -> None:
-    """Draw a graph, as declared or after any pass, or print its text."""
+    """Draw a graph, at any stage, or print its text."""
     from graphc.cli.load import load
 
     found = stages(load(file), passes)

@@ -476,13 +476,20 @@ def number(value: int | float | bool) -> str:
     return repr(float(value)) if isinstance(value, float) else str(int(value))
 
 
+def literal_text(e: Const) -> str:
+    """Return the shortest text that is a literal's exact value in its dtype."""
+    if e.dtype is float32:
+        return number(float(str(np.float32(e.value))))
+    return number(e.value)
+
+
 def show(root: Expr, names: dict[int, str] | None = None) -> str:
     """Return an expression as text; `names` are stood in for by their name."""
     names = names or {}
     if id(root) in names:
         return names[id(root)]
     if isinstance(root, Const):
-        text = number(root.value)
+        text = literal_text(root)
         return text if root.dtype in (int64, float32, bool_) else (
             f"{root.dtype.short}({text})"
         )

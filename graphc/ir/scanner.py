@@ -231,5 +231,7 @@ def _block(text: str, fault: Fault) -> list[str]:
     if column - shift > _WINDOW - 8:
         shift = column - _WINDOW // 2
     source = line[shift : shift + _WINDOW].rstrip()
+    if not source:
+        return [head]
     caret = " " * (column - shift) + "^"
     return [head, f"  {source}", f"  {caret}", *(f"  {d}" for d in fault.details)]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from graphc.errors import GradientError
+from graphc.errors import ArgumentError, GradientError
 from graphc.ir.nodes import Node, Tensor, make1
 from graphc.ir.op import (
     FUNCTIONS,
@@ -28,6 +28,7 @@ from graphc.ir.op import (
     Types,
     register,
 )
+from graphc.ir.origins import here
 from graphc.ir.scalar import Expr, apply, evaluate_expr, ref
 from graphc.ir.types import TensorType
 from graphc.ops.broadcast import broadcast_arguments, same_shape
@@ -77,6 +78,10 @@ def elementwise(
         >>> mish(x).node.op.name
         'mish'
     """
+    if not (name.isidentifier() and name.isascii()):
+        raise ArgumentError(
+            f"an op's name must be an identifier, not {name!r}", where=here().quoted
+        )
     body = stable or formula
     arity = len(inspect.signature(formula).parameters)
     form = ScalarForm(body, formula, primitive, sample)

@@ -310,10 +310,17 @@ def _kept(node: Node) -> list[int]:
     return [i for i in range(node.inputs[0].ndim) if i not in node.attrs.axis]
 
 
+def keeps_order(node: Node) -> bool:
+    """Whether a node is a reshape that only adds or drops axes of size 1."""
+    return isinstance(node.op.lower, View) and _solid(node.inputs[0].shape) == _solid(
+        node.results[0].shape
+    )
+
+
 def _same_place(node: Node, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
     """Return the index in a reshape's input, where only axes of size 1 differ."""
     source, target = node.inputs[0].shape, node.results[0].shape
-    if _solid(source) != _solid(target):
+    if not keeps_order(node):
         raise NotOneNest("a reshape that regroups elements is a view of a buffer")
     return _index(source, [i for i, s in zip(index, target, strict=True) if s != 1])
 

@@ -17,6 +17,9 @@ sys.path.insert(0, str(PRELUDE_PARENT))
 from prelude import native  # noqa: E402
 from prelude.kernel import Kernel, address, kernel  # noqa: E402
 
+# The package's own name `kernel` is the decorator.
+module = sys.modules["prelude.kernel"]
+
 SCALE = 3
 
 
@@ -38,8 +41,6 @@ def cache(tmp_path: Path):
 
 def fresh(function, **options) -> Kernel:
     """Return a kernel whose machine code nobody has loaded yet."""
-    from prelude import kernel as module
-
     made = Kernel(function, **options)
     module._LOADED.pop(made.key, None)
     return made
@@ -73,8 +74,6 @@ def test_kernel_is_found_in_the_cache(cache):
 
 
 def test_cached_kernel_is_found_by_its_key(cache):
-    from prelude import kernel as module
-
     key = fresh(scaled.function).key
     assert module.cached_address(key) is None
     expected = address(Kernel(scaled.function))
