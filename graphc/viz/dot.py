@@ -39,7 +39,7 @@ _SHAPES = {
 _HEADER = f"""\
   graph [rankdir=TB, fontname="{FONT}", fontsize=10, fontcolor="{_INK}",
          labelloc=t, labeljust=l, nodesep=0.18, ranksep=0.28, pad=0.2,
-         newrank=true, outputorder=edgesfirst, tooltip=" "]
+         outputorder=edgesfirst, tooltip=" "]
   node [fontname="{FONT}", fontsize=10, fontcolor="{_INK}", color="{_GREY}",
         penwidth=1, margin="0.09,0.045", width=0.3, height=0.28]
   edge [fontname="{FONT}", fontsize=8, fontcolor="{_GREY}", color="{_GREY}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import graphc as gc
+import graphc.ir.parser
 from graphc.errors import GraphcError, ParseError, VerifyError
 from graphc.ir.attributes import digest
 from graphc.ir.graph import Graph
@@ -117,6 +119,12 @@ def test_rules_that_are_not_of_the_text() -> None:
         gc.parse(
             text.replace("return %x", "return %0").replace("(f32[N,4])", "(f32[M])")
         )
+
+
+def test_the_example_of_the_grammar() -> None:
+    page = Path(graphc.ir.parser.__file__).with_name("grammar.md").read_text()
+    example = page.split("```")[-2].strip()
+    assert gc.parse(example).text() == example
 
 
 # --- errors, in full ----------------------------------------------------------------

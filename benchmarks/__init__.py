@@ -1,0 +1,1 @@
+"""Benchmarks: graphc beside its peers, in turns within one run."""
