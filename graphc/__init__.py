@@ -1,5 +1,8 @@
 """graphc: declare a graph, differentiate it, optimise it, look at it, train it."""
 
+from graphc import nn as nn
+from graphc import optim as optim
+from graphc import train as train
 from graphc.autodiff.reverse import grad as grad
 from graphc.autodiff.reverse import stop_gradient as stop_gradient
 from graphc.autodiff.reverse import value_and_grad as value_and_grad

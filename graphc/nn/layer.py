@@ -11,9 +11,7 @@ import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
-
-from typing_extensions import Self
+from typing import Any, Self
 
 from graphc.errors import ArgumentError
 from graphc.ir.nodes import Tensor

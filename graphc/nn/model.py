@@ -30,19 +30,30 @@ Array = np.ndarray[Any, Any]
 
 
 class Trainer(Protocol):
-    """What trains a model; `graphc.train` has it."""
+    """What trains a model; `graphc.train` has it. Its methods are the model's."""
 
     optimizer: Any
     history: Any
 
     def compile(
         self, optimizer: Any, loss: Any, metrics: Any, backend: str, passes: Any
-    ) -> None: ...
-    def fit(self, x: Any, y: Any, **options: Any) -> Any: ...
-    def evaluate(self, x: Any, y: Any, **options: Any) -> Any: ...
-    def predict(self, x: Any, **options: Any) -> Array: ...
-    def save(self, path: Any, include_optimizer: bool) -> None: ...
-    def load(self, path: Any) -> None: ...
+    ) -> None:
+        """Take the settings."""
+
+    def fit(self, x: Any, y: Any, **options: Any) -> Any:
+        """Train and return the History."""
+
+    def evaluate(self, x: Any, y: Any, **options: Any) -> Any:
+        """Return loss and metrics."""
+
+    def predict(self, x: Any, **options: Any) -> Array:
+        """Return the outputs."""
+
+    def save(self, path: Any, include_optimizer: bool) -> None:
+        """Write the weights."""
+
+    def load(self, path: Any) -> None:
+        """Read the weights."""
 
 
 _make_trainer: Callable[[Sequential], Trainer] | None = None
@@ -107,7 +118,6 @@ class Sequential(Layer):
                 help="give one of them another name",
             )
         self.layers.append(layer)
-        self.input_type = None if not self.built else self.input_type
         self._trainer = None
 
     def adopt(self, name: str | None = None, seed: int | None = None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphc.errors import DTypeError
 from graphc.ir.nodes import make1
 from graphc.ir.op import (
     FUNCTIONS,
@@ -19,7 +20,7 @@ from graphc.ir.op import (
     register,
 )
 from graphc.ir.scalar import Expr, apply, evaluate_expr, ref
-from graphc.ir.types import TensorType, bool_, promote
+from graphc.ir.types import TensorType, bool_
 from graphc.ops.broadcast import (
     as_tensors,
     broadcast_together,
@@ -234,7 +235,9 @@ logical_not = primitive("logical_not", symbolic="Not", grad=_TRUTH, doc="y = not
 
 def _where_infer(types: Types, _: Any) -> TensorType:
     condition, x, y = types
-    return TensorType(promote(x.dtype, y.dtype), same_shape(types))
+    if condition.dtype is not bool_ or x.dtype is not y.dtype:
+        raise DTypeError(f"takes a bool and two of one dtype, not {', '.join(map(str, types))}")
+    return TensorType(x.dtype, same_shape(types))
 
 
 def _where_lower(site: Site) -> Expr:

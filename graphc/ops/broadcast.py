@@ -184,9 +184,7 @@ def as_tensors(values: Sequence[Any]) -> list[Tensor]:
 
 
 def _literal(value: float | bool, dtype: DType) -> Tensor:
-    exact = bool(value) if dtype is bool_ else value
-    if dtype.is_float:
-        exact = float(value)
+    exact = {"b": bool, "i": int, "f": float}[dtype.kind](value)
     return make1(FULL, (), Full(dtype, (), exact))
 
 

@@ -84,11 +84,18 @@ class Cast:
     dtype: DType
 
 
+def _full_infer(_: Any, attrs: Full) -> TensorType:
+    kinds = {"b": bool, "i": int, "f": float}
+    if type(attrs.value) is not kinds[attrs.dtype.kind]:
+        raise DTypeError(f"the value {attrs.value!r} is no {attrs.dtype}")
+    return TensorType(attrs.dtype, attrs.shape)
+
+
 FULL = register(
     Op(
         name="full",
         attrs=Full,
-        infer=lambda _, a: TensorType(a.dtype, a.shape),
+        infer=_full_infer,
         evaluate=lambda _, m: np.full(
             concrete(m.attrs.shape, m), m.attrs.value, m.attrs.dtype.numpy
         ),
@@ -125,6 +132,12 @@ DIM = register(
 )
 
 
+def _iota_infer(_: Any, attrs: Iota) -> TensorType:
+    if not 0 <= attrs.axis < len(attrs.shape):
+        raise ArgumentError(f"axis {attrs.axis} of a shape with {len(attrs.shape)} axes")
+    return TensorType(attrs.dtype, attrs.shape)
+
+
 def _iota_value(_: Any, meaning: Meaning) -> np.ndarray[Any, Any]:
     shape = concrete(meaning.attrs.shape, meaning)
     axis = meaning.attrs.axis
@@ -138,7 +151,7 @@ IOTA = register(
     Op(
         name="iota",
         attrs=Iota,
-        infer=lambda _, a: TensorType(a.dtype, a.shape),
+        infer=_iota_infer,
         evaluate=_iota_value,
         gradient=NonDifferentiable("it counts"),
         lower=Pointwise(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from graphc.errors import ArgumentError, GradientError
+from graphc.errors import ArgumentError, GradientError, ShapeError
 from graphc.ir.nodes import Node, Tensor, make1
 from graphc.ir.op import (
     FUNCTIONS,
@@ -92,6 +92,8 @@ def elementwise(
         return found if isinstance(found, Expr) else apply("add", found, 0.0)
 
     def infer(types: Types, _: Any) -> TensorType:
+        if len(types) != arity:
+            raise ShapeError(f"takes {arity} inputs, not {len(types)}")
         shape = same_shape(types)
         scalars = tuple(t.with_shape(()) for t in types)
         return TensorType(trace(scalars).dtype, shape)

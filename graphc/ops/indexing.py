@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, DTypeError
+from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.ir.dims import Size
 from graphc.ir.nodes import Node, Tensor, explain, make1
 from graphc.ir.op import (
@@ -90,6 +90,8 @@ def _take_infer(types: Types, attrs: Along) -> TensorType:
     x, indices = types
     _integer(types, 1)
     a = attrs.axis
+    if not 0 <= a < x.ndim:
+        raise ArgumentError(f"axis {a} of {{0}}, which has {x.ndim} axes")
     return x.with_shape((*x.shape[:a], *indices.shape, *x.shape[a + 1 :]))
 
 
@@ -153,8 +155,14 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
 
 
 def _scatter_infer(types: Types, attrs: Scatter) -> TensorType:
-    updates, _ = types
+    updates, indices = types
     _integer(types, 1)
+    a = attrs.axis
+    if not 0 <= a < len(attrs.shape):
+        raise ArgumentError(f"axis {a} of a shape with {len(attrs.shape)} axes")
+    wanted = (*attrs.shape[:a], *indices.shape, *attrs.shape[a + 1 :])
+    if updates.shape != wanted:
+        raise ShapeError(f"{{0}} {updates} must have the shape {list(wanted)}")
     return updates.with_shape(attrs.shape)
 
 

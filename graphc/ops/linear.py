@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ShapeError
+from graphc.errors import DTypeError, ShapeError
 from graphc.ir.dims import Size, names
 from graphc.ir.nodes import Node, Tensor, explain, make1
 from graphc.ir.op import FUNCTIONS, Op, Reduction, Site, Types, public, register
@@ -18,6 +18,8 @@ from graphc.ops.creation import cast
 
 def _infer(types: Types, _: Any) -> TensorType:
     a, b = types
+    if a.dtype is not b.dtype:
+        raise DTypeError(f"dtypes differ: {{0}} {a}, {{1}} {b}", help="cast one")
     if a.ndim < 2 or b.ndim < 2 or a.shape[:-2] != b.shape[:-2]:
         raise ShapeError(f"needs matrices with equal batches, got {a} and {b}")
     if a.shape[-1] != b.shape[-2]:

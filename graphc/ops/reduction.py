@@ -66,8 +66,18 @@ def normal_axes(axis: Any, ndim: int) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+def check_axes(axis: tuple[int, ...], ndim: int) -> None:
+    """Check that axes are as ops hold them: ascending, in range, each once.
+
+    Raises:  ArgumentError for others.
+    """
+    if axis != normal_axes(axis, ndim):
+        raise ArgumentError(f"axes {list(axis)} must be ascending and not negative")
+
+
 def reduced(shape: Shape, attrs: Axes) -> Shape:
     """Return the shape after a reduction."""
+    check_axes(attrs.axis, len(shape))
     if attrs.keepdims:
         return tuple(1 if i in attrs.axis else s for i, s in enumerate(shape))
     return tuple(s for i, s in enumerate(shape) if i not in attrs.axis)
@@ -286,6 +296,7 @@ def _decomposed(
         (x,) = types
         if not x.dtype.is_float:
             raise DTypeError(f"{{0}} is {x.dtype}, not a float", help="cast it")
+        check_axes(a.axis, x.ndim)
         return x if keeps_shape else x.with_shape(reduced(x.shape, a))
 
     return register(

@@ -117,6 +117,15 @@ def reshape(x: Any, shape: Any) -> Tensor:
 # --- transpose ----------------------------------------------------------------------
 
 
+def _transpose_infer(types: Types, attrs: Permutation) -> TensorType:
+    (x,) = types
+    if sorted(attrs.axes) != list(range(x.ndim)):
+        raise ArgumentError(
+            f"axes {list(attrs.axes)} are no permutation of the {x.ndim} axes of {{0}}"
+        )
+    return x.with_shape(x.shape[i] for i in attrs.axes)
+
+
 def _transpose_lower(site: Site) -> Expr:
     source: list[Expr | None] = [None] * len(site.index)
     for out, axis in enumerate(site.attrs.axes):
@@ -128,7 +137,7 @@ TRANSPOSE = register(
     Op(
         name="transpose",
         attrs=Permutation,
-        infer=lambda types, a: types[0].with_shape(types[0].shape[i] for i in a.axes),
+        infer=_transpose_infer,
         evaluate=lambda arrays, m: np.ascontiguousarray(
             np.transpose(arrays[0], m.attrs.axes)
         ),
@@ -191,6 +200,15 @@ def _slice_lower(site: Site) -> Expr:
     )
 
 
+def _slice_infer(types: Types, attrs: Slices | Unslice) -> TensorType:
+    (x,) = types
+    if not x.ndim == len(attrs.start) == len(attrs.shape) == len(attrs.step):
+        raise ArgumentError(f"start, shape and step must be for {x.ndim} axes")
+    if any(step < 1 for step in attrs.step):
+        raise ArgumentError(f"steps must be positive: {list(attrs.step)}")
+    return x.with_shape(attrs.shape)
+
+
 def _last(attrs: Slices, i: int) -> Size:
     """One past the last index that a slice reads."""
     return attrs.start[i] + (attrs.shape[i] - 1) * attrs.step[i] + 1
@@ -200,7 +218,7 @@ SLICE = register(
     Op(
         name="slice",
         attrs=Slices,
-        infer=lambda types, a: types[0].with_shape(a.shape),
+        infer=_slice_infer,
         evaluate=_slice_value,
         gradient=lambda node, g: [
             None
@@ -276,7 +294,7 @@ UNSLICE = register(
     Op(
         name="unslice",
         attrs=Unslice,
-        infer=lambda types, a: types[0].with_shape(a.shape),
+        infer=_slice_infer,
         evaluate=_unslice_value,
         gradient=lambda node, g: [
             None
@@ -385,6 +403,8 @@ def _bound(value: Any, size: Size) -> Size:
 
 def _concatenate_infer(types: Types, attrs: Axis) -> TensorType:
     first = types[0]
+    if not 0 <= attrs.axis < first.ndim:
+        raise ArgumentError(f"axis {attrs.axis} of {{0}}, which has {first.ndim} axes")
     total: Size = 0
     for i, t in enumerate(types):
         others = [
@@ -392,7 +412,7 @@ def _concatenate_infer(types: Types, attrs: Axis) -> TensorType:
             for k, (a, b) in enumerate(zip(first.shape, t.shape, strict=False))
             if k != attrs.axis and a != b
         ]
-        if t.ndim != first.ndim or others:
+        if t.ndim != first.ndim or t.dtype is not first.dtype or others:
             raise ShapeError(
                 f"{{0}} {first} and {{{i}}} {t} differ beside axis {attrs.axis}"
             )

@@ -27,7 +27,6 @@ from graphc.state import (
     variable,
 )
 
-
 Tensors = Sequence[Tensor]
 
 
@@ -85,9 +84,10 @@ class Optimizer:
         targets = parameters_of([loss]) if parameters is None else list(parameters)
         if not targets:
             raise GradientError(
-                f"{type(self).__name__}: {describe(loss)} reaches no trainable parameter",
+                f"{type(self).__name__}: {describe(loss)} reaches no trainable "
+                "parameter",
                 where=here().quoted,
-                help="make one with graphc.parameter, and use it on the way to the loss",
+                help="make one with graphc.parameter and compute the loss from it",
             )
         gradients = grad(loss, targets)
         self.prepare(targets)
@@ -139,9 +139,7 @@ class Optimizer:
         return f"<{type(self).__name__} {self.name!r}, learning rate {rate:g}>"
 
 
-def number(
-    what: str, value: Any, low: float = 0.0, high: float = math.inf
-) -> float:
+def number(what: str, value: Any, low: float = 0.0, high: float = math.inf) -> float:
     """Return a number in [low, high).
 
     Raises:  ArgumentError naming it.

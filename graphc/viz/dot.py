@@ -23,6 +23,8 @@ _FILL = {FORWARD: "#e3f0f9", BACKWARD: "#fdeadd", UPDATE: "#dff3ec"}
 _BACK = {FORWARD: "#f6fafd", BACKWARD: "#fefaf6", UPDATE: "#f5fbf9"}
 _STYLE = {FORWARD: "solid", BACKWARD: "dashed", UPDATE: "bold"}
 
+_LOOKS = {FORWARD: "blue, solid", BACKWARD: "orange, dashed", UPDATE: "green, bold"}
+
 _SHAPES = {
     "op": {"shape": "box", "style": "filled,rounded"},
     "quiet": {"shape": "plain", "fontsize": "8"},
@@ -61,10 +63,10 @@ def graph_dot(graph: Graph) -> str:
 
 def picture_dot(picture: Picture, name: str) -> str:
     """Return a picture as dot text."""
-    lines = [f"digraph {quote(name)} {{", _HEADER.rstrip(), f"  label={quote(picture.title)}"]
+    lines = [f"digraph {quote(name)} {{", _HEADER.rstrip(), f"  label={_legend(picture)}"]
     lines += _frames(picture.boxes, (), "  ")
     lines += [_arrow(a) for a in picture.arrows]
-    lines += _legend(picture)
+    lines += [f"  {quote(a)} -> {quote(b)} [style=invis]" for a, b in picture.stacked]
     return "\n".join((*lines, "}", ""))
 
 
@@ -132,21 +134,17 @@ def _arrow(arrow: Arrow) -> str:
         look |= {"label": "\n".join(f" {line} " for line in arrow.lines), "labeltooltip": arrow.tooltip}
     if arrow.operand:
         look |= {"headlabel": str(arrow.operand), "labeldistance": "1.1"}
-    if arrow.crosses:
-        look["weight"] = "0"
+    look["weight"] = "0" if arrow.crosses else "4" if arrow.main else "1"
     look["style"] = "dotted" if arrow.crosses else _STYLE[arrow.phase]
     return f"  {quote(arrow.source)} -> {quote(arrow.target)} [{_attributes(look)}]"
 
 
-def _legend(picture: Picture) -> Iterator[str]:
-    """Show how the phases look, where there is more than one."""
+def _legend(picture: Picture) -> str:
+    """Return the title and, if there are several phases, what tells them apart."""
+    lines = [picture.title]
     phases = picture.phases
-    if len(phases) < 2:
-        return
-    yield "  subgraph cluster_legend {"
-    yield '    graph [label="", penwidth=0, margin=4, rank=same]'
-    for phase in phases:
-        yield "    " + _box(Box(f"legend_{phase}", "op", (phase,), phase))
-    for one, two in zip(phases, phases[1:], strict=False):
-        yield f'    "legend_{one}" -> "legend_{two}" [style=invis]'
-    yield "  }"
+    if len(phases) > 1:
+        lines.append("   ".join(f"{p}: {_LOOKS[p]}" for p in phases))
+    if any(box.kind == "saved" for box in picture.boxes):
+        lines.append("a dotted box with a number stands for the box of that number")
+    return quote("".join(f"{line}\0" for line in lines)).replace("\ufffd", "\\l")

@@ -42,6 +42,7 @@ class Frame:
 
 
 Path = tuple[Frame, ...]
+Stack = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class Arrow:
     lines: tuple[str, ...] = ()
     phase: str = FORWARD
     crosses: bool = False  # it leaves its phase, as a saved activation does
+    main: bool = False  # from op to op within a phase: to be drawn straight
     operand: int = 0  # its place among several, from 1, where the order matters
     tooltip: str = ""
 
@@ -80,6 +82,7 @@ class Picture:
     title: str
     boxes: tuple[Box, ...]
     arrows: tuple[Arrow, ...]
+    stacked: Stack = ()  # boxes to be drawn above others
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -150,7 +153,8 @@ class _Drawer:
             if not self.values[leaf][0].users:
                 self._leaf(self.values[leaf][0], FORWARD)
         boxes = tuple(self._numbered(b) for b in self.boxes)
-        return Picture(self._title(), boxes, tuple(self.arrows))
+        arrows = tuple(self.arrows)
+        return Picture(self._title(), boxes, arrows, _stacked(boxes, arrows))
 
     def _numbered(self, box: Box) -> Box:
         if box.id not in self.saved:
@@ -303,25 +307,24 @@ class _Drawer:
             tip.append(_tooltip(value[0].node, value[0].origin))
             value = value[0].inputs[0]
         number = _number(value)
-        source, index = value
+        source = value[0]
+        crosses = False
         if source.node.op.leaf:
             start = self._leaf(source, phase)
-            crosses = False
         elif number is not None:
             start = f"{target}_{len(self.boxes)}"
-            crosses = False
             self.boxes.append(Box(start, "number", (number,), phase))
         else:
             start = source.id
             crosses = source.origin.phase != phase
             if crosses and len(self.graph.nodes) > _LINKED:
-                start = self._saved(source, path)
-                crosses = False
+                start, crosses = self._saved(source, path), False
         label = self._type_label(end, start)
         lines = (*reversed(via), *label)
+        main = start == source.id and not crosses and not source.node.op.leaf
         tooltip = "\n".join(tip)
         self.arrows.append(
-            Arrow(start, target, lines, phase, crosses, operand, tooltip)
+            Arrow(start, target, lines, phase, crosses, main, operand, tooltip)
         )
 
     def _type_label(self, value: _Value, start: str) -> tuple[str, ...]:
@@ -437,6 +440,53 @@ def _tooltip(node: Node, origin: Origin) -> str:
     if origin.rules:
         lines.append("by " + ", ".join(origin.rules))
     return "\n".join(lines)
+
+
+# --- arrangement --------------------------------------------------------------------
+
+
+def _stacked(boxes: Sequence[Box], arrows: Sequence[Arrow]) -> Stack:
+    """Put cards that nothing links to the rest below each other.
+
+    Side by side they would make the picture very wide; so many go into one column
+    as are as deep as the rest of the picture.
+    """
+    cards: dict[Frame, list[Box]] = {}
+    for box in boxes:
+        if box.path and box.path[0].kind == "card":
+            cards.setdefault(box.path[0], []).append(box)
+    home = {b.id: b.path[0] if b.path else None for b in boxes}
+    linked = {home[i] for a in arrows for i in (a.source, a.target)
+              if home[a.source] is not home[a.target]}
+    loose = [boxes for card, boxes in cards.items() if card not in linked]
+    depth = _depths(arrows)
+    rest = max((depth.get(b.id, 0) for b in boxes if home[b.id] not in cards), default=0)
+    found: list[tuple[str, str]] = []
+    column: list[Box] = []
+    used = 0
+    for card in loose:
+        height = max(depth.get(b.id, 0) for b in card) + 2
+        if column and used + height <= rest + 2:
+            bottom = max(column, key=lambda b: depth.get(b.id, 0))
+            tops = [b for b in card if not depth.get(b.id, 0)]
+            found += [(bottom.id, top.id) for top in tops]
+            used += height
+        else:
+            used = height
+        column = card
+    return tuple(found)
+
+
+def _depths(arrows: Sequence[Arrow]) -> dict[str, int]:
+    """Return for each box the number of arrows on the longest way to it."""
+    depth: dict[str, int] = {}
+    sources: dict[str, list[str]] = {}
+    for arrow in arrows:
+        sources.setdefault(arrow.target, []).append(arrow.source)
+    for arrow in arrows:  # a box's arrows come after those of what it reads
+        above = [depth.get(s, 0) for s in sources[arrow.target]]
+        depth[arrow.target] = 1 + max(above)
+    return depth
 
 
 # --- frames -------------------------------------------------------------------------
