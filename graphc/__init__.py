@@ -3,6 +3,7 @@
 from graphc import nn as nn
 from graphc import optim as optim
 from graphc import train as train
+from graphc import viz as viz
 from graphc.autodiff.reverse import grad as grad
 from graphc.autodiff.reverse import stop_gradient as stop_gradient
 from graphc.autodiff.reverse import value_and_grad as value_and_grad
@@ -78,6 +79,7 @@ from graphc.state import Parameter as Parameter
 from graphc.state import parameter as parameter
 from graphc.state import state_updates as state_updates
 from graphc.state import variable as variable
+
 from graphc.backends.reference import evaluate as evaluate  # isort: skip
 
 # NumPy's names for the operators.

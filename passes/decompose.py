@@ -5,18 +5,18 @@
 
 softmax, mean, var and their kind have a stable form and a gradient of their own,
 and need neither any more when the graph is lowered; as simpler ops they join their
-neighbours in fusion. Functions with a custom gradient are inlined. Values agree
-within rounding.
+neighbours in fusion. Functions with a custom gradient are inlined, and so are groups
+within groups. Values agree within rounding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphc.ir.graph import Graph
-from graphc.ir.nodes import Node, Tensor
+from graphc.ir.graph import Graph, with_inputs
+from graphc.ir.nodes import Node, Region, Tensor, make
 from graphc.ir.op import Decomposed
-from graphc.ops.regions import CUSTOM_GRADIENT, inline
+from graphc.ops.regions import CUSTOM_GRADIENT, FUSED, inline
 from graphc.passes.registry import graph_pass
 
 
@@ -35,4 +35,23 @@ def _pieces(node: Node, inputs: tuple[Tensor, ...]) -> Sequence[Tensor] | None:
         return inline(node.regions[0], inputs)
     if isinstance(node.op.lower, Decomposed):
         return (node.op.lower.rule(node.attrs, *inputs),)
+    if node.op is FUSED:
+        region = _flat(node.regions[0])
+        if region is not node.regions[0]:
+            return make(FUSED, inputs, regions=(region,))
     return None
+
+
+def _flat(region: Region) -> Region:
+    """Return a group's region with its own pieces taken apart."""
+    new: dict[Tensor, Tensor] = {}
+    for node in region.nodes:
+        inputs = tuple(new.get(t, t) for t in node.inputs)
+        if node.op is FUSED:
+            results: Sequence[Tensor] = inline(node.regions[0], inputs)
+        else:
+            results = _pieces(node, inputs) or with_inputs(node, inputs).results
+        new.update(zip(node.results, results, strict=True))
+    if all(old is t for old, t in new.items()):
+        return region
+    return Region(region.args, [new.get(t, t) for t in region.outputs])

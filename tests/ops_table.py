@@ -10,8 +10,8 @@ comparisons and extrema can be compared without luck.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -57,9 +57,9 @@ class Case:
         return f"{self.op}-{self.name}"
 
 
-def tensors(case: Case, dtype: str | None = None) -> list[Tensor]:
+def tensors(case: Case, dtype: str | None = None, prefix: str = "") -> list[Tensor]:
     """Return fresh inputs; `dtype` replaces the float dtypes."""
-    return [gc.input(s.name, s.shape, _dtype(s, dtype)) for s in case.inputs]
+    return [gc.input(prefix + s.name, s.shape, _dtype(s, dtype)) for s in case.inputs]
 
 
 def build(case: Case, dtype: str | None = None) -> Graph:
@@ -392,3 +392,41 @@ def missing() -> list[str]:
 def _own(op: Any) -> bool:
     function = op.scalar.formula if op.scalar else op.infer
     return str(getattr(function, "__module__", "")).startswith("graphc.")
+
+
+# --- several cases as one function --------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Several cases as one function, so that they are compiled in one go.
+
+    The inputs of each case bear its number, so that they do not meet.
+    """
+
+    cases: tuple[Case, ...]
+    dtype: str | None
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    labels: tuple[str, ...]
+
+    def arrays(self, sizes: Mapping[str, int], seed: int = 0) -> list[Array]:
+        """Return a sample of all inputs for these sizes."""
+        cases = [replace(case, sizes=sizes) for case in self.cases]
+        return [a for case in cases for a in arrays(case, self.dtype, seed)]
+
+
+def batch(cases: Iterable[Case], dtype: str | None = None) -> Batch:
+    """Return the cases as one function; `dtype` replaces the float dtypes."""
+    chosen = tuple(cases)
+    inputs: list[Tensor] = []
+    outputs: list[Tensor] = []
+    labels: list[str] = []
+    for k, case in enumerate(chosen):
+        own = tensors(case, dtype, f"{k}_")
+        found = case.function(*own)
+        several = found if isinstance(found, tuple) else (found,)
+        inputs += own
+        outputs += several
+        labels += [case.id] * len(several)
+    return Batch(chosen, dtype, tuple(inputs), tuple(outputs), tuple(labels))

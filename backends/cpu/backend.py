@@ -21,7 +21,7 @@ from graphc.backends.cpu.module import cache_folder, load_module, write_module
 from graphc.backends.cpu.prelude import gemm, layout, native
 from graphc.backends.cpu.prelude.kernel import address
 from graphc.backends.cpu.prelude.team import Team, aligned_words, threads
-from graphc.backends.cpu.tile_nest import second_stride
+from graphc.backends.cpu.tile_nest import operand_strides
 from graphc.errors import CompileError
 from graphc.ir.dims import evaluate
 from graphc.ir.graph import Graph
@@ -33,6 +33,9 @@ Array = np.ndarray[Any, Any]
 # A step of less work than this (flops, about) runs on one thread: waking others takes
 # longer than it saves.
 PARALLEL_WORK = 400_000
+
+# The most that each thread copies of a first operand: what stays in a cache.
+TURNED_BYTES = 4 << 20
 
 
 class CpuBackend:
@@ -187,10 +190,35 @@ class Bound:
         """Return how many bytes of scratch a thread needs for a nest."""
         if not any(w.kind == "scratch" for w in words):
             return 0
+        return sum(self._rooms(nest).values())
+
+    def _rooms(self, nest: Nest) -> dict[str, int]:
+        """Return the bytes of each part of a contraction's scratch."""
         dtype = nest.phases[0].reduces[0].dtype
         shape = gemm.shape(dtype.name)
         depth = evaluate(nest.phases[0].axes[0].extent, self.sizes)
-        return (shape.rows + depth) * shape.columns * dtype.itemsize
+        tall = -(-evaluate(nest.axes[-2].extent, self.sizes) // shape.rows)
+        width = -(-shape.rows // shape.lanes) * shape.lanes
+        panel, turned = self._copies(nest)
+        sizes = {
+            "c": shape.rows * shape.columns,
+            "panel": depth * shape.columns * panel,
+            "turned": tall * width * depth * turned,
+        }
+        return {k: -(-n * dtype.itemsize // 64) * 64 for k, n in sizes.items()}
+
+    def _copies(self, nest: Nest) -> tuple[bool, bool]:
+        """Decide whether a contraction copies panels of b, and rows of a."""
+        *_, i, j = nest.axes
+        deep, across = operand_strides(nest, self.program)
+        m, n = evaluate(i.extent, self.sizes), evaluate(j.extent, self.sizes)
+        k = evaluate(nest.phases[0].axes[0].extent, self.sizes)
+        dtype = nest.phases[0].reduces[0].dtype
+        panel = gemm.should_pack_b(m, n, evaluate(across, self.sizes), dtype.name)
+        step = evaluate(deep, self.sizes)
+        turned = gemm.should_pack_a(m, n, k, step, dtype.name)
+        fits = m * k * dtype.itemsize <= TURNED_BYTES
+        return panel, turned and fits
 
     def _fill(self, scratch: int) -> None:
         calls = self.runner.calls
@@ -238,22 +266,14 @@ class Bound:
             find = gemm.tile_address if which == "tile" else gemm.pack_address
             return find(dtype)
         if word.kind == "scratch":
-            dtype = nest.phases[0].reduces[0].dtype
-            shape = gemm.shape(dtype.name)
-            skip = 0 if word.name == "c" else shape.rows * shape.columns * dtype.itemsize
-            return scratch + skip
-        if value == "room":
-            return self._scratch_size // nest.phases[0].reduces[0].dtype.itemsize
+            for part, room in self._rooms(nest).items():
+                if part == word.name:
+                    return scratch
+                scratch += room
         assert word.kind == "choice", word
-        return self._packs(nest)
-
-    def _packs(self, nest: Nest) -> int:
-        """Decide whether a contraction copies panels of its second operand."""
-        *_, i, j = nest.axes
-        step = evaluate(second_stride(nest, self.program), self.sizes)
-        m, n = evaluate(i.extent, self.sizes), evaluate(j.extent, self.sizes)
-        dtype = nest.phases[0].reduces[0].dtype.name
-        return int(gemm.should_pack_b(m, n, step, dtype))
+        if word.name == "room":
+            return self._scratch_size // nest.phases[0].reduces[0].dtype.itemsize
+        return int(self._copies(nest)[value == "pack a"])
 
     # --- running ------------------------------------------------------------------
 

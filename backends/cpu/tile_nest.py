@@ -8,9 +8,10 @@
                 ...
 
 A panel is as many columns of the second operand as a tile has; its tiles follow each
-other, so that it stays in the second-level cache. Where its rows are not contiguous,
-or are read often, it is copied first, once for each thread that uses it. Which
-thread computes which tiles changes nothing in the results: no sum crosses a tile.
+other, so that it stays in the cache. Where its columns are not neighbours, or it is
+read often, it is copied first, once for each thread that uses it; so are the rows of
+a first operand that is transposed. Which thread computes which tiles changes nothing
+in the results: no sum crosses a tile.
 """
 
 from __future__ import annotations
@@ -57,53 +58,70 @@ class TileNest:
         args.special("choice", "room", "room", "scratch of a thread, in elements")
         args.special("scratch", "c", kind, "a tile of sums, this thread's own")
         args.special("scratch", "panel", kind, "a copied panel, this thread's own")
-        args.special("choice", "copied", "pack", "whether panels are copied")
+        args.special("scratch", "turned", kind, "copied rows, this thread's own")
+        args.special("choice", "copied", "pack b", "whether panels are copied")
+        args.special("choice", "turn", "pack a", "whether rows are copied")
         n = {x.name: args.size(f"n_{x.name}", x.extent) for x in (*batch, i, j)}
         k = args.size(f"n_{self.depth.name}", self.depth.extent)
 
-        w.line(f"tall = ({n[i.name]} + {mr - 1}) // {mr}")
-        w.line(f"height = ({n[i.name]} + tall - 1) // max(tall, 1)")
-        w.line(f"wide = ({n[j.name]} + {nr - 1}) // {nr}")
-        tiles = " * ".join([*(n[x.name] for x in batch), "wide", "tall"])
-        w.line(f"tiles = {tiles}")
+        w.line(f"tall = max(1, ({n[i.name]} + {mr - 1}) // {mr})")
+        w.line(f"height = ({n[i.name]} + tall - 1) // tall")
+        w.line(f"span = {4 * nr} if {n[i.name]} == 1 and not copied else {nr}")
+        w.line(f"wide = ({n[j.name]} + span - 1) // span")
+        rows_exist = f"({n[i.name]} > 0)"
+        counts = [*(n[x.name] for x in batch), "wide", "tall", rows_exist]
+        w.line(f"tiles = {' * '.join(counts)}")
         w.line("first, last = tiles * t // nt, tiles * (t + 1) // nt")
-        w.line("current = -1")
+        w.line("current, begin = -1, first")
         with w.loop("for u in range(first, last):", *(x.name for x in batch)):
             w.line("band = u // tall")
-            rest = "band"
-            if batch:
-                w.line("which = band // wide")
-                w.line("column = band % wide * " + str(nr))
-                rest = "which"
-                for x in reversed(batch[1:]):
-                    w.line(f"{x.name} = {rest} % {n[x.name]}")
-                    w.line(f"rest_{x.name} = {rest} // {n[x.name]}")
-                    rest = f"rest_{x.name}"
-                w.line(f"{batch[0].name} = {rest}")
-            else:
-                w.line(f"column = band * {nr}")
+            self._batch([x.name for x in batch], n)
             w.line("row = u % tall * height")
             w.line(f"rows = min(height, {n[i.name]} - row)")
-            w.line(f"cols = min({nr}, {n[j.name]} - column)")
-            pa, base_a, step_a = self._operand(a, i.name, "row")
-            pb, base_b, step_b = self._operand(b, j.name, "column")
+            w.line(f"cols = min(span, {n[j.name]} - column)")
+            pa, base_a, sa_i = self._operand(a, i.name, "row")
+            pb, base_b, sb_j = self._operand(b, j.name, "column")
             sa_k, sb_k = (self._step(x, self.depth.name) for x in (a, b))
+            w.line(f"a, a_row, a_deep = at({pa}, {base_a}), {sa_i}, {sa_k}")
+            w.line(f"b, b_deep = at({pb}, {base_b}), {sb_k}")
             w.use("pack")
             w.use("tile")
-            with w.loop("if copied and band != current:"):
-                w.line(f"pack(pack_at, panel, {nr}, at({pb}, {base_b}), {sb_k}, {step_b}, {k}, cols)")
-                w.line("current = band")
             with w.loop("if copied:"):
-                w.line(
-                    f"tile(tile_at, c, at({pa}, {base_a}), {step_a}, {sa_k}, rows, "
-                    f"panel, {nr}, {k}, cols, 0)"
-                )
-            with w.loop("else:"):
-                w.line(
-                    f"tile(tile_at, c, at({pa}, {base_a}), {step_a}, {sa_k}, rows, "
-                    f"at({pb}, {base_b}), {sb_k}, {k}, cols, 0)"
-                )
+                with w.loop("if band != current:"):
+                    w.line(f"pack(pack_at, panel, {nr}, b, {sb_k}, {sb_j}, {k}, cols)")
+                    w.line("current = band")
+                w.line(f"b, b_deep = panel, {nr}")
+            with w.loop("if turn:"):
+                width = self.row_width
+                w.line(f"mine = at(turned, row // height * {width} * {k})")
+                # The first `tall` tiles of a share see each row of tiles once.
+                with w.loop("if u < begin + tall:"):
+                    w.line(f"pack(pack_at, mine, {width}, a, {sa_k}, {sa_i}, {k}, rows)")
+                w.line(f"a, a_row, a_deep = mine, 1, {width}")
+            w.line(f"tile(tile_at, c, a, a_row, a_deep, rows, b, b_deep, {k}, cols, 0)")
             self._epilogue(i.name, j.name, nr, lanes)
+
+    @property
+    def row_width(self) -> int:
+        """The length of a copied row of the first operand: whole vectors of rows."""
+        lanes = self.schedule.lanes
+        return -(-self.rows // lanes) * lanes
+
+    def _batch(self, names: list[str], n: dict[str, str]) -> None:
+        """Write the batch's indices and the first column of the panel."""
+        w = self.w
+        if not names:
+            w.line("column = band * span")
+            return
+        w.line("column = band % wide * span")
+        w.line("which = band // wide")
+        w.line("begin = max(first, which * wide * tall)")
+        rest = "which"
+        for name in reversed(names[1:]):
+            w.line(f"{name} = {rest} % {n[name]}")
+            w.line(f"rest_{name} = {rest} // {n[name]}")
+            rest = f"rest_{name}"
+        w.line(f"{names[0]} = {rest}")
 
     def _step(self, e: Load, axis: str) -> str:
         """Return how far a read moves along an axis, as an argument."""
@@ -147,11 +165,13 @@ class TileNest:
                 w.axis = ""
 
 
-def second_stride(nest: Nest, program: Program) -> Size:
-    """Return how far the second operand's columns are apart, in elements."""
-    value = nest.phases[0].reduces[0].values[0]
-    _, b = value.args
+def operand_strides(nest: Nest, program: Program) -> tuple[Size, Size]:
+    """Return the first operand's step along the sum, the second's between columns."""
+    a, b = nest.phases[0].reduces[0].values[0].args
+    assert isinstance(a, Load)
     assert isinstance(b, Load)
-    found = stride(program.buffers[b.buffer], b.args, nest.axes[-1].name)
-    assert found is not None
-    return found
+    deep = stride(program.buffers[a.buffer], a.args, nest.phases[0].axes[0].name)
+    across = stride(program.buffers[b.buffer], b.args, nest.axes[-1].name)
+    assert deep is not None
+    assert across is not None
+    return deep, across

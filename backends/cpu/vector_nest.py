@@ -161,17 +161,7 @@ class VectorNest:
         stores = [(s, w.vector(s.value)) for s in phase.stores]
         for s, _ in stores:
             if s.accumulate:
-                for i in s.index:
-                    w.prepare(i)
-                pointer = w.arguments.buffer(s.buffer)
-                offset, step, varying = w.place(s.buffer, s.index)
-                assert step in ("0", "1")
-                assert not varying
-                w.use("load")
-                w.use("store")
-                old = f"load({pointer}, {offset}, {w.mask})"
-                new = f"{old} + {w.vector(s.value)}"
-                w.line(f"store({pointer}, {offset}, {new}, {w.mask})")
+                w.accumulate(s.buffer, s.index, s.value)
             else:
                 w.store(s.buffer, s.index, s.value)
 

@@ -254,17 +254,42 @@ class Writer:
     def store(self, buffer: str, index: Sequence[Expr], value: Expr) -> None:
         """Write a statement that stores a value for each lane."""
         local = self.vector(value)
+        pointer, offset, where = self._target(buffer, index)
+        if where:
+            text = f"{self.use('scatter')}({pointer}, {where}, {local}, {self.mask})"
+        else:
+            text = f"{self.use('store')}({pointer}, {offset}, {local}, {self.mask})"
+        self.line(text)
+
+    def accumulate(self, buffer: str, index: Sequence[Expr], value: Expr) -> None:
+        """Write statements that add a value for each lane to what is there.
+
+        No two lanes add to one element: lanes run along an axis of the target.
+        """
+        local = self.vector(value)
+        pointer, offset, where = self._target(buffer, index)
+        read, write = ("gather", "scatter") if where else ("load", "store")
+        place, mask = where or offset, self.mask
+        if where:
+            place = self.name("at")
+            self.line(f"{place} = {where}")
+        total = f"{self.use(read)}({pointer}, {place}, {mask}) + {local}"
+        self.line(f"{self.use(write)}({pointer}, {place}, {total}, {mask})")
+
+    def _target(self, buffer: str, index: Sequence[Expr]) -> tuple[str, str, str]:
+        """Return where a store goes: pointer, offset, and the lanes' offsets if any.
+
+        The latter are empty where lanes are neighbours, or all the same element.
+        """
         pointer = self.arguments.buffer(buffer)
         for i in index:
             self.prepare(i)
         offset, step, varying = self.place(buffer, tuple(index))
         if not varying and step in ("0", "1"):
-            self.line(f"{self.use('store')}({pointer}, {offset}, {local}, {self.mask})")
-            return
+            return pointer, offset, ""
         if not varying:
             varying = [f"{self.use('iota')}(0, full) * {self.splat(step)}"]
-        where = self.spread(offset, varying)
-        self.line(f"{self.use('scatter')}({pointer}, {where}, {local}, {self.mask})")
+        return pointer, offset, self.spread(offset, varying)
 
     def splat(self, text: str) -> str:
         """Return the vector of a scalar index."""

@@ -1,1 +1,1 @@
-"""The CUDA backend: Numba CUDA kernels."""
+"""The CUDA backend: Numba CUDA kernels in their simplest form."""

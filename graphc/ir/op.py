@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -212,7 +212,10 @@ def register(op: Op) -> Op:
     return op
 
 
-def public(function: Callable[..., Any]) -> Callable[..., Any]:
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def public(function: F) -> F:
     """Make a function known by name to tensor methods and to equation rules."""
     FUNCTIONS[function.__name__] = function
     return function

@@ -32,21 +32,24 @@ Array = np.ndarray[Any, Any]
 class Trainer(Protocol):
     """What trains a model; `graphc.train` has it. Its methods are the model's."""
 
-    optimizer: Any
-    history: Any
+    @property
+    def optimizer(self) -> Any:
+        """The optimiser; None before compile."""
 
-    def compile(
-        self, optimizer: Any, loss: Any, metrics: Any, backend: str, passes: Any
-    ) -> None:
+    @property
+    def history(self) -> Any:
+        """The History of the last fit; None before."""
+
+    def compile(self, *args: Any, **options: Any) -> None:
         """Take the settings."""
 
-    def fit(self, x: Any, y: Any, **options: Any) -> Any:
+    def fit(self, *args: Any, **options: Any) -> Any:
         """Train and return the History."""
 
-    def evaluate(self, x: Any, y: Any, **options: Any) -> Any:
+    def evaluate(self, *args: Any, **options: Any) -> Any:
         """Return loss and metrics."""
 
-    def predict(self, x: Any, **options: Any) -> Array:
+    def predict(self, *args: Any, **options: Any) -> Array:
         """Return the outputs."""
 
     def save(self, path: Any, include_optimizer: bool) -> None:
@@ -228,8 +231,8 @@ class Sequential(Layer):
     ) -> None:
         """Say how to train: optimiser, loss and metrics, by name or as objects.
 
-        backend, passes: as for `graphc.compile`. Compiling again starts the
-        optimiser anew and keeps the weights.
+        backend, passes: as for `graphc.compile`. Compiling again keeps the weights;
+        an optimiser named by a text starts anew.
 
         Raises:  ArgumentError for an unknown name, listing the known ones.
         """
@@ -327,13 +330,13 @@ class Sequential(Layer):
 def provisional(model: Sequential) -> Iterator[None]:
     """Drop the parameters that are made inside if what is inside fails."""
     new = [layer for layer in leaves(model) if not layer.built]
-    old = model.input_type
+    old = model.input_type, model.output
     try:
         yield
     except BaseException:
         for layer in new:
             layer.forget()
-        model.input_type = old
+        model.input_type, model.output = old
         raise
 
 

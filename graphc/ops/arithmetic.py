@@ -197,6 +197,7 @@ softplus = elementwise(
         "log(add(1, exp(x))) => softplus(x)",
         "log1p(exp(x)) => softplus(x)",
         "log(sigmoid(x)) => neg(softplus(neg(x)))",
+        "log(sub(1, sigmoid(x))) => neg(softplus(x))",
     ],
     doc="y = ln(1 + e ** x);  dx = g sigmoid(x)",
 )

@@ -55,7 +55,7 @@ class Adam(Optimizer):
             self._next_t = self.t + 1
             t = cast(self._next_t, float32)
             upper = sqrt(_correction(self.beta_2, t))
-            self._scaled = self._rate * upper / _correction(self.beta_1, t)
+            self._scaled: Tensor = self._rate * upper / _correction(self.beta_1, t)
 
     def rate(self) -> Tensor:
         """Return the learning rate with both bias corrections."""
@@ -81,4 +81,5 @@ class Adam(Optimizer):
 def _correction(beta: float, t: Tensor) -> Tensor:
     """Return 1 - beta ** t."""
     rate = math.log(beta) if beta else -math.inf
-    return -expm1(t * rate)
+    found: Tensor = -expm1(t * rate)
+    return found

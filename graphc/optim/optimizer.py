@@ -117,7 +117,8 @@ class Optimizer:
         """Return a state like p, zero at first; one for each parameter and name."""
         found = self._slots.get((p, name))
         if found is None:
-            zeros = np.zeros(p.shape, p.dtype.numpy)  # type: ignore[arg-type]
+            shape = tuple(int(s) for s in p.shape if isinstance(s, int))
+            zeros = np.zeros(shape, p.dtype.numpy)
             found = variable(f"{self.name}/{leaf_name(p)}/{name}", zeros)
             self._slots[p, name] = found
         return found

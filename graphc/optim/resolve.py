@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from graphc.errors import ArgumentError
 from graphc.ir.origins import here
 from graphc.optim.adam import Adam
 from graphc.optim.optimizer import Optimizer
 from graphc.optim.sgd import SGD
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "sgd": SGD}
+OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {"adam": Adam, "sgd": SGD}
 
 
 def get(optimizer: str | Optimizer) -> Optimizer:

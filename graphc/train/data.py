@@ -32,22 +32,22 @@ class Data:
         """Return the samples from start to stop, without a copy."""
         return Data(self.x[start:stop], self.y[start:stop])
 
-    def batches(self, size: int, order: Array | None = None) -> Iterator[Data]:
-        """Go through batches in an order; the last one may be smaller.
+    def batches(
+        self, size: int, order: Array | None = None
+    ) -> Iterator[tuple[Array, Array]]:
+        """Go through batches (x, y) in an order; the last one may be smaller.
 
-        Many batches are gathered at a time, and each is a contiguous view of them;
-        it is good until the next one is asked for.
+        Many batches are gathered at a time, and each is a contiguous view of them.
         """
         if order is None:
             for start in range(0, len(self), size):
-                yield self.cut(start, start + size)
+                yield self.x[start : start + size], self.y[start : start + size]
             return
-        row = max(self.x[0].nbytes + self.y[0].nbytes, 1)
-        length = max(CHUNK_BYTES // (row * size), 1) * size
+        row = self.x[0].nbytes + self.y[0].nbytes
+        length = max(CHUNK_BYTES // (max(row, 1) * size), 1) * size
         for start in range(0, len(order), length):
             rows = order[start : start + length]
-            chunk = Data(self.x[rows], self.y[rows])
-            yield from chunk.batches(size)
+            yield from Data(self.x[rows], self.y[rows]).batches(size)
 
 
 def as_samples(who: str, what: str, value: Any) -> Array:
@@ -110,20 +110,23 @@ def _check_shape(who: str, array: Array, known: TensorType) -> None:
         )
 
 
-def as_y(who: str, value: Any, rows: int, labels: str, output: TensorType) -> Array:
+def check_lengths(who: str, x: Array, y: Array) -> None:
+    """Raise an InputError unless there is one y for each x."""
+    if len(x) != len(y):
+        raise InputError(
+            f"{who}: x has {len(x)} samples, y has {len(y)}",
+            where=here().quoted,
+            help="give one y for each x",
+        )
+
+
+def as_y(who: str, array: Array, labels: str, output: TensorType) -> Array:
     """Return what is true as float32, or as int32 where it is labels.
 
     labels: what the loss takes; see `graphc.nn.losses.labels_of`.
 
-    Raises:  InputError if the length is not that of x, or for labels out of range.
+    Raises:  InputError for labels out of range.
     """
-    array = as_samples(who, "y", value)
-    if len(array) != rows:
-        raise InputError(
-            f"{who}: x has {rows} samples, y has {len(array)}",
-            where=here().quoted,
-            help="give one y for each x",
-        )
     if labels == "classes":
         return _classes(who, array, output)
     if labels == "binary":
@@ -151,7 +154,7 @@ def _classes(who: str, array: Array, output: TensorType) -> Array:
         wrong = int(low if low < 0 else high)
         raise InputError(
             f"{who}: y has the label {wrong}, the model has {classes} outputs, "
-            f"for the labels 0 to {int(classes) - 1}",  # type: ignore[call-overload]
+            f"for the labels 0 to {classes - 1}",
             where=here().quoted,
             help="count labels from 0, or give the last layer more units",
         )

@@ -32,18 +32,23 @@ class Progress:
         self.epoch = 0
         self._first = 0
         self._began = 0.0
-        self._began_epoch = 0.0
+        self._began_epoch = self._trained = 0.0
 
     def begin(self, epoch: int) -> None:
         """Note that an epoch begins (counted from 0)."""
         now = time.perf_counter()
         self.epoch = epoch
-        self._began_epoch = now
+        self._began_epoch = self._trained = now
         if not self._began:
             self._began, self._first = now, epoch
 
     def show(self, done: int, logs: Logs) -> None:
         """Show how far the epoch is."""
+
+    def trained(self, logs: Logs) -> None:
+        """Note that all steps of the epoch are done; validation may follow."""
+        self._trained = time.perf_counter()
+        self.show(self.steps, logs)
 
     def end(self, logs: Logs) -> None:
         """Show the results of an epoch."""
@@ -57,11 +62,12 @@ class Progress:
 
     def line(self, logs: Logs) -> str:
         """Return a finished epoch as a line."""
-        seconds = time.perf_counter() - self._began_epoch
+        whole = time.perf_counter() - self._began_epoch
+        steps = self._trained - self._began_epoch
         parts = [
             self.heading(),
-            f"{seconds:.2f} s",
-            f"{1e3 * seconds / self.steps:.3g} ms/step",
+            f"{whole:.2f} s",
+            f"{1e3 * steps / self.steps:.3g} ms/step",
             results(logs),
         ]
         return " - ".join(p for p in parts if p)

@@ -107,7 +107,7 @@ def digest(arrays: Mapping[str, Array], about: Mapping[str, str]) -> str:
 
     Example:
         >>> digest({"w": np.zeros(2)}, {"version": "1"})[:8]
-        '41c01f6e'
+        'd899134a'
     """
     sha = hashlib.sha256()
     for name in sorted(about):
@@ -130,7 +130,7 @@ def load(model: Sequential, optimizer: Optimizer | None, path: Any) -> None:
     """
     arrays, about = read(Path(path))
     where = f"load: {path}"
-    theirs, ours = json.loads(about["layers"]), _layers(model)
+    theirs, ours = about["layers"], _layers(model)
     if theirs != ours:
         raise ModelFileError(
             f"{where} is of another model",
@@ -141,7 +141,7 @@ def load(model: Sequential, optimizer: Optimizer | None, path: Any) -> None:
     with provisional(model):
         if not model.built:
             try:
-                model.build(json.loads(about["input"]))
+                model.build(about["input"])
             except GraphcError as error:
                 raise ModelFileError(
                     f"{where} does not fit the model: {error.message}",
@@ -155,8 +155,8 @@ def load(model: Sequential, optimizer: Optimizer | None, path: Any) -> None:
         _assign(arrays, states)
 
 
-def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
-    """Return the arrays and the metadata of a file, whose hash is right.
+def read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Return the arrays of a file, whose hash is right, and what it says of the model.
 
     Raises:  ModelFileError if the file is missing, damaged, or of another kind.
     """
@@ -167,7 +167,7 @@ def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
         with safe_open(os.fspath(path), framework="numpy") as file:
             about = dict(file.metadata() or {})
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, LookupError) as error:
         missing = isinstance(error, FileNotFoundError)
         raise ModelFileError(
             f"{where} does not exist" if missing else f"{where} is damaged: {error}",
@@ -188,7 +188,11 @@ def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
             where=here().quoted,
             help="use another copy of the file",
         )
-    return arrays, about
+    return arrays, {
+        "layers": json.loads(about["layers"]),
+        "input": json.loads(about["input"]),
+        "optimizer": about["optimizer"],
+    }
 
 
 def _listed(layers: list[list[str]]) -> str:
@@ -212,7 +216,8 @@ def _check(
             f"{where} does not fit the model",
             details=problems,
             where=here().quoted,
-            help="make the model with the same sizes",
+            help="make the model with the same sizes; to read the weights alone where "
+            "the optimizer differs, load before compile",
         )
 
 

@@ -8,7 +8,8 @@ so a ragged last batch compiles nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,18 +21,22 @@ from graphc.errors import ArgumentError, InputError, StateError
 from graphc.executable import Executable
 from graphc.ir.nodes import Tensor
 from graphc.ir.origins import here, scope
+from graphc.ir.types import TensorType
 from graphc.nn import losses, metrics
 from graphc.nn.model import Sequential, provisional
 from graphc.ops.creation import input
 from graphc.ops.reduction import mean
 from graphc.optim import Optimizer
 from graphc.train.callbacks import Callbacks
-from graphc.train.data import Data, as_samples, as_x, as_y, split_off
+from graphc.train.data import Data, as_samples, as_x, as_y, check_lengths, split_off
 from graphc.train.history import History
+from graphc.train.interrupt import Interrupt, held_interrupt
 from graphc.train.progress import Progress, make_evaluation, make_progress
 from graphc.train.storage import load, save
 
 Array = np.ndarray[Any, Any]
+
+SILENT = Progress(1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,49 +140,47 @@ class ModelTrainer:
                 kept = self._data("fit: validation_data", *_pair(validation_data))
             step = self._step("train", data)
             check = self._step("evaluate", kept) if kept else None
-        steps = -(-len(data) // size)
-        progress = make_progress(verbose, last, steps)
+        progress = make_progress(verbose, last, -(-len(data) // size))
         self.history = record = History()
         self.model.stop_training = False
-        try:
+        logs: dict[str, float] = {}
+        with held_interrupt() as interrupt, closing(progress):
             told.call("on_train_begin", {})
             for epoch in range(initial_epoch, last):
                 told.call("on_epoch_begin", epoch, {})
                 progress.begin(epoch)
                 order = self._random.permutation(len(data)) if shuffle else None
-                logs = self._run(settings, step, data, size, order, progress)
+                logs = self._run(step, data.batches(size, order), progress, interrupt)
+                progress.trained(logs)
                 if kept and check:
-                    silent = Progress(1, 1)
-                    found = self._run(settings, check, kept, size, None, silent)
+                    found = self._run(check, kept.batches(size), SILENT, interrupt)
                     logs |= {f"val_{name}": value for name, value in found.items()}
                 record.add(epoch, logs)
                 progress.end(logs)
                 told.call("on_epoch_end", epoch, logs)
                 if self.model.stop_training:
                     break
-            told.call("on_train_end", logs if record.epoch else {})
-        finally:
-            progress.close()
+            told.call("on_train_end", logs)
         return record
 
     def _run(
         self,
-        settings: Settings,
         step: Executable,
-        data: Data,
-        size: int,
-        order: Array | None,
+        batches: Iterable[tuple[Array, Array]],
         progress: Progress,
+        interrupt: Interrupt,
     ) -> dict[str, float]:
         """Run a step over all batches; returns the means over the samples."""
-        names = settings.names
+        names = self._compiled("fit").names
         totals = [0.0] * len(names)
         seen = 0
-        for done, batch in enumerate(data.batches(size, order), 1):
-            n = len(batch.x)
-            for i, value in enumerate(step(batch.x, batch.y)):
+        for done, (x, y) in enumerate(batches, 1):
+            n = len(x)
+            for i, value in enumerate(step(x, y)):
                 totals[i] += float(value) * n
             seen += n
+            if interrupt.pressed:
+                raise KeyboardInterrupt
             if time.perf_counter() >= progress.due:
                 progress.show(done, dict(zip(names, _over(totals, seen), strict=True)))
         return dict(zip(names, _over(totals, seen), strict=True))
@@ -199,13 +202,10 @@ class ModelTrainer:
         with provisional(self.model):
             data = self._data("evaluate", x, y)
             step = self._step("evaluate", data)
-        progress = make_evaluation(verbose, -(-len(data) // size))
-        try:
+        with closing(make_evaluation(verbose, -(-len(data) // size))) as progress:
             progress.begin(0)
-            logs = self._run(settings, step, data, size, None, progress)
+            logs = self._run(step, data.batches(size), progress, Interrupt())
             progress.end(logs)
-        finally:
-            progress.close()
         if return_dict:
             return logs
         return list(logs.values()) if settings.metrics else logs["loss"]
@@ -218,20 +218,18 @@ class ModelTrainer:
         with provisional(self.model):
             self._build(array)
             step = self._step("predict", data)
-        progress = make_evaluation(verbose, -(-len(data) // size), results=False)
         found: Array | None = None
-        try:
+        steps = -(-len(array) // size)
+        with closing(make_evaluation(verbose, steps, results=False)) as progress:
             progress.begin(0)
-            for done, start in enumerate(range(0, len(array), size)):
+            for done, start in enumerate(range(0, len(array), size), 1):
                 rows = step(array[start : start + size])
                 if found is None:
                     found = np.empty((len(array), *rows.shape[1:]), rows.dtype)
                 found[start : start + size] = rows
                 if time.perf_counter() >= progress.due:
-                    progress.show(done + 1, {})
+                    progress.show(done, {})
             progress.end({})
-        finally:
-            progress.close()
         assert found is not None
         return found
 
@@ -240,17 +238,19 @@ class ModelTrainer:
     def _data(self, who: str, x: Any, y: Any) -> Data:
         """Check and convert data; makes the model's parameters if need be."""
         settings = self._compiled(who)
-        array = as_x(who, x, self.model)
+        samples = as_x(who, x, self.model)
         truth = as_samples(who, "y", y)
-        if len(truth) == len(array):
-            self._build(array)
+        check_lengths(who, samples, truth)
+        output = self._build(samples)
         labels = losses.labels_of(settings.loss)
-        output = self.model.output or _no_output()
-        return Data(array, as_y(who, truth, len(array), labels, output))
+        return Data(samples, as_y(who, truth, labels, output))
 
-    def _build(self, x: Array) -> None:
-        if not self.model.built or self.model.input_type is None:
+    def _build(self, x: Array) -> TensorType:
+        """Make the parameters if need be; returns the type of the output."""
+        if self.model.output is None or not self.model.built:
             self.model.build((None, *x.shape[1:]))
+        assert self.model.output is not None
+        return self.model.output
 
     def _step(self, mode: str, data: Data) -> Executable:
         key = (mode, data.x.shape[1:], data.y.dtype, data.y.shape[1:])
@@ -327,7 +327,3 @@ def _pair(given: Any) -> tuple[Any, Any]:
             help="validation_data=(x_val, y_val)",
         )
     return given[0], given[1]
-
-
-def _no_output() -> Any:
-    raise StateError("the model has no output yet")

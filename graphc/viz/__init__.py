@@ -1,1 +1,14 @@
-"""TBD."""
+"""Drawing: graphs as dot text, SVG, PNG and PDF.
+
+Importing it gives `Graph` its methods `dot`, `draw` and the picture in notebooks.
+"""
+
+from graphc.ir.graph import Graph
+from graphc.viz.dot import graph_dot as graph_dot
+from graphc.viz.render import draw as draw
+from graphc.viz.render import render as render
+from graphc.viz.render import svg as svg
+
+Graph._dot = staticmethod(graph_dot)
+Graph._draw = staticmethod(draw)
+Graph._svg = staticmethod(svg)

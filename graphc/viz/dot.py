@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from graphc.ir.graph import Graph
 from graphc.ir.origins import BACKWARD, FORWARD, UPDATE
-from graphc.viz.picture import Arrow, Box, Frame, Path, Picture, graph_picture
+from graphc.viz.picture import PHASES, Arrow, Box, Frame, Path, Picture, graph_picture
 
 FONT = "Courier"  # one of three fonts whose widths Graphviz knows without font files
 
@@ -32,7 +32,11 @@ _SHAPES = {
     "constant": {"shape": "note", "style": "filled", "fillcolor": "#f6f8fa"},
     "input": {"shape": "ellipse", "style": "filled", "fillcolor": "#fff8c5"},
     "state": {"shape": "cylinder", "style": "filled", "fillcolor": "#efe8fb"},
-    "fixed-state": {"shape": "cylinder", "style": "filled,dashed", "fillcolor": "white"},
+    "fixed-state": {
+        "shape": "cylinder",
+        "style": "filled,dashed",
+        "fillcolor": "white",
+    },
     "saved": {"shape": "box", "style": "filled,dotted", "fontsize": "9"},
     "output": {"shape": "ellipse", "peripheries": "2", "fillcolor": "#fff8c5"},
     "update": {"shape": "cylinder", "style": "filled,bold", "fillcolor": "#efe8fb"},
@@ -41,7 +45,7 @@ _SHAPES = {
 _HEADER = f"""\
   graph [rankdir=TB, fontname="{FONT}", fontsize=10, fontcolor="{_INK}",
          labelloc=t, labeljust=l, nodesep=0.18, ranksep=0.28, pad=0.2,
-         outputorder=edgesfirst, tooltip=" "]
+         newrank=true, outputorder=edgesfirst, tooltip=" "]
   node [fontname="{FONT}", fontsize=10, fontcolor="{_INK}", color="{_GREY}",
         penwidth=1, margin="0.09,0.045", width=0.3, height=0.28]
   edge [fontname="{FONT}", fontsize=8, fontcolor="{_GREY}", color="{_GREY}",
@@ -63,18 +67,28 @@ def graph_dot(graph: Graph) -> str:
 
 def picture_dot(picture: Picture, name: str) -> str:
     """Return a picture as dot text."""
-    lines = [f"digraph {quote(name)} {{", _HEADER.rstrip(), f"  label={_legend(picture)}"]
+    lines = [
+        f"digraph {quote(name)} {{",
+        _HEADER.rstrip(),
+        f"  label={_legend(picture)}",
+    ]
     lines += _frames(picture.boxes, (), "  ")
     lines += [_arrow(a) for a in picture.arrows]
-    lines += [f"  {quote(a)} -> {quote(b)} [style=invis]" for a, b in picture.stacked]
+    lines += [
+        f"  {quote(a)} -> {quote(b)} [style=invis, weight=0]"
+        for a, b in picture.stacked
+    ]
     return "\n".join((*lines, "}", ""))
 
 
 def quote(text: str) -> str:
     """Return any text as a dot string that shows exactly this text."""
+    return '"' + _escape(text).replace("\n", "\\n") + '"'
+
+
+def _escape(text: str) -> str:
     safe = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
-    safe = safe.replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + safe.replace("\n", "\\n") + '"'
+    return safe.replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _attributes(items: Mapping[str, str]) -> str:
@@ -93,11 +107,15 @@ def _frames(boxes: Iterable[Box], path: Path, indent: str) -> Iterator[str]:
             inner.setdefault(box.path[depth], []).append(box)
         else:
             yield indent + _box(box)
-    for frame, inside in inner.items():
-        yield f"{indent}subgraph {quote(f'cluster_{frame.key}')} {{"
+    for frame, inside in sorted(inner.items(), key=_phase_order):
+        yield f"{indent}subgraph {quote(f'cluster_{frame.kind}_{frame.key}')} {{"
         yield f"{indent}  graph [{_attributes(_frame(frame))}]"
         yield from _frames(inside, (*path, frame), indent + "  ")
         yield f"{indent}}}"
+
+
+def _phase_order(item: tuple[Frame, list[Box]]) -> int:
+    return PHASES.index(item[0].phase)
 
 
 def _frame(frame: Frame) -> dict[str, str]:
@@ -131,10 +149,15 @@ def _box(box: Box) -> str:
 def _arrow(arrow: Arrow) -> str:
     look = {"color": _LINE[arrow.phase], "tooltip": arrow.tooltip}
     if arrow.lines:
-        look |= {"label": "\n".join(f" {line} " for line in arrow.lines), "labeltooltip": arrow.tooltip}
+        look |= {
+            "label": "\n".join(f" {line} " for line in arrow.lines),
+            "labeltooltip": arrow.tooltip,
+        }
     if arrow.operand:
         look |= {"headlabel": str(arrow.operand), "labeldistance": "1.1"}
     look["weight"] = "0" if arrow.crosses else "4" if arrow.main else "1"
+    if arrow.rows > 1:
+        look["minlen"] = str(arrow.rows)
     look["style"] = "dotted" if arrow.crosses else _STYLE[arrow.phase]
     return f"  {quote(arrow.source)} -> {quote(arrow.target)} [{_attributes(look)}]"
 
@@ -147,4 +170,4 @@ def _legend(picture: Picture) -> str:
         lines.append("   ".join(f"{p}: {_LOOKS[p]}" for p in phases))
     if any(box.kind == "saved" for box in picture.boxes):
         lines.append("a dotted box with a number stands for the box of that number")
-    return quote("".join(f"{line}\0" for line in lines)).replace("\ufffd", "\\l")
+    return '"' + "".join(_escape(line) + "\\l" for line in lines) + '"'

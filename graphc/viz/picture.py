@@ -18,7 +18,7 @@ from graphc.ir.leaves import INPUT, STATE
 from graphc.ir.nodes import Array, Node, Tensor, leaf_name
 from graphc.ir.op import attr_items
 from graphc.ir.origins import BACKWARD, FORWARD, UPDATE, Origin
-from graphc.ir.types import DType, TensorType
+from graphc.ir.types import DType
 
 PHASES = (FORWARD, BACKWARD, UPDATE)
 
@@ -71,6 +71,7 @@ class Arrow:
     phase: str = FORWARD
     crosses: bool = False  # it leaves its phase, as a saved activation does
     main: bool = False  # from op to op within a phase: to be drawn straight
+    rows: int = 1  # how far below its source the target is to stand
     operand: int = 0  # its place among several, from 1, where the order matters
     tooltip: str = ""
 
@@ -153,7 +154,7 @@ class _Drawer:
             if not self.values[leaf][0].users:
                 self._leaf(self.values[leaf][0], FORWARD)
         boxes = tuple(self._numbered(b) for b in self.boxes)
-        arrows = tuple(self.arrows)
+        arrows = _below(boxes, self.arrows)
         return Picture(self._title(), boxes, arrows, _stacked(boxes, arrows))
 
     def _numbered(self, box: Box) -> Box:
@@ -200,19 +201,27 @@ class _Drawer:
                 step = parent[step]
             return step
 
-        updates = [s for s in self.steps if s.origin.phase == UPDATE]
+        mixed = {_outer(s) for s in self.steps if s.origin.phase != UPDATE} - {None}
+        members: dict[Frame, _Step] = {}
+        updates = [
+            s for s in self.steps if s.origin.phase == UPDATE and _outer(s) not in mixed
+        ]
         for step in updates:
+            group = _outer(step)
+            if group:
+                parent[find(step)] = find(members.setdefault(group, step))
             for source, index in step.inputs:
                 scalar = not source.node.results[index].ndim
                 if source in parent and not scalar and _number((source, index)) is None:
                     parent[find(step)] = find(source)
             find(step)
         names: dict[_Step, list[str]] = {}
-        first = len(self.graph.outputs)
-        for (state, _), (source, _) in zip(self.graph.updates, sinks[first:], strict=True):
+        values = sinks[len(self.graph.outputs) :]
+        for (state, _), (source, _) in zip(self.graph.updates, values, strict=True):
             if source in parent:
                 known = names.setdefault(find(source), [])
-                known.insert(0 if state.node.attrs.trainable else len(known), leaf_name(state))
+                at = 0 if state.node.attrs.trainable else len(known)
+                known.insert(at, leaf_name(state))
         for step in updates:
             root = find(step)
             if root in names:
@@ -289,7 +298,9 @@ class _Drawer:
         if name not in self.leaves:
             lines = (f"{_ssa(step.id)} {step.node.op.name}",)
             tooltip = _tooltip(step.node, step.origin)
-            self.leaves[name] = Box(name, "saved", lines, step.origin.phase, path, tooltip)
+            self.leaves[name] = Box(
+                name, "saved", lines, step.origin.phase, path, tooltip
+            )
             self.boxes.append(self.leaves[name])
             self.saved.add(step.id)
         return name
@@ -324,7 +335,7 @@ class _Drawer:
         main = start == source.id and not crosses and not source.node.op.leaf
         tooltip = "\n".join(tip)
         self.arrows.append(
-            Arrow(start, target, lines, phase, crosses, main, operand, tooltip)
+            Arrow(start, target, lines, phase, crosses, main, 1, operand, tooltip)
         )
 
     def _type_label(self, value: _Value, start: str) -> tuple[str, ...]:
@@ -456,11 +467,17 @@ def _stacked(boxes: Sequence[Box], arrows: Sequence[Arrow]) -> Stack:
         if box.path and box.path[0].kind == "card":
             cards.setdefault(box.path[0], []).append(box)
     home = {b.id: b.path[0] if b.path else None for b in boxes}
-    linked = {home[i] for a in arrows for i in (a.source, a.target)
-              if home[a.source] is not home[a.target]}
+    linked = {
+        home[i]
+        for a in arrows
+        for i in (a.source, a.target)
+        if home[a.source] != home[a.target]
+    }
     loose = [boxes for card, boxes in cards.items() if card not in linked]
     depth = _depths(arrows)
-    rest = max((depth.get(b.id, 0) for b in boxes if home[b.id] not in cards), default=0)
+    rest = max(
+        (depth.get(b.id, 0) for b in boxes if home[b.id] not in cards), default=0
+    )
     found: list[tuple[str, str]] = []
     column: list[Box] = []
     used = 0
@@ -477,15 +494,28 @@ def _stacked(boxes: Sequence[Box], arrows: Sequence[Arrow]) -> Stack:
     return tuple(found)
 
 
+def _below(boxes: Sequence[Box], arrows: Sequence[Arrow]) -> tuple[Arrow, ...]:
+    """Put a frame wholly below the one it reads from, so that it need not evade it."""
+    home = {b.id: b.path[:1] for b in boxes}
+    inside = _depths([a for a in arrows if home[a.source] == home[a.target]])
+    return tuple(
+        replace(a, rows=1 + inside.get(a.target, 0))
+        if a.main and home[a.target] and home[a.source] != home[a.target]
+        else a
+        for a in arrows
+    )
+
+
 def _depths(arrows: Sequence[Arrow]) -> dict[str, int]:
-    """Return for each box the number of arrows on the longest way to it."""
+    """Return for each box the number of rows on the longest way to it."""
     depth: dict[str, int] = {}
-    sources: dict[str, list[str]] = {}
+    into: dict[str, list[Arrow]] = {}
     for arrow in arrows:
-        sources.setdefault(arrow.target, []).append(arrow.source)
+        into.setdefault(arrow.target, []).append(arrow)
     for arrow in arrows:  # a box's arrows come after those of what it reads
-        above = [depth.get(s, 0) for s in sources[arrow.target]]
-        depth[arrow.target] = 1 + max(above)
+        depth[arrow.target] = max(
+            depth.get(a.source, 0) + a.rows for a in into[arrow.target]
+        )
     return depth
 
 
@@ -499,6 +529,11 @@ def _layers(origin: Origin) -> Path:
         key = "/".join((origin.phase, *origin.scope[: depth + 1]))
         frames.append(Frame("layer", key, _short(name) + suffix, origin.phase))
     return tuple(frames)
+
+
+def _outer(step: _Step) -> Frame | None:
+    """Return the outermost group that a step stands in."""
+    return next((f for f in step.path if f.kind == "group"), None)
 
 
 def _common(paths: Sequence[Path]) -> Path:

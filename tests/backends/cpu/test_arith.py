@@ -5,6 +5,8 @@ from ctypes import POINTER, c_int64
 
 import numpy as np
 import pytest
+from numba import cfunc
+
 from graphc.backends.cpu.prelude import arith, horizontal
 from graphc.backends.cpu.prelude.arith import (
     beats_max,
@@ -29,7 +31,6 @@ from graphc.backends.cpu.prelude.vector import (
     splat_f32,
     store,
 )
-from numba import cfunc
 
 POINTERS = {"float32": f32, "float64": f64, "int32": i32, "int64": i64, "bool": b8}
 LANES = (4, 8, 16)

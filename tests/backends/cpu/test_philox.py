@@ -4,10 +4,10 @@ from ctypes import POINTER, c_int64
 
 import numpy as np
 import pytest
-from graphc.backends.cpu.prelude.philox import philox_word
-from graphc.backends.cpu.prelude.vector import get, i64, load, mask, splat_i64, store
 from numba import cfunc
 
+from graphc.backends.cpu.prelude.philox import philox_word
+from graphc.backends.cpu.prelude.vector import get, i64, load, mask, splat_i64, store
 from graphc.ops.philox import philox_words
 
 # From Random123's kat_vectors: counter, key, words.

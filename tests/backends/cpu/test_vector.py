@@ -6,6 +6,8 @@ from ctypes import POINTER, c_int64
 
 import numpy as np
 import pytest
+from numba import cfunc
+
 from graphc.backends.cpu.prelude import vector
 from graphc.backends.cpu.prelude.vector import (
     b8,
@@ -30,7 +32,6 @@ from graphc.backends.cpu.prelude.vector import (
     store,
     strided,
 )
-from numba import cfunc
 
 POINTERS = {"float32": f32, "float64": f64, "int32": i32, "int64": i64, "bool": b8}
 LANES = (4, 8, 16)

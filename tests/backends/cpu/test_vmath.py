@@ -10,10 +10,11 @@ from ctypes import POINTER, c_int64
 
 import numpy as np
 import pytest
+from numba import cfunc
+
 from graphc.backends.cpu.prelude import ulp, vmath, vtrig
 from graphc.backends.cpu.prelude.vector import f32, f64, load, mask, store
 from graphc.backends.cpu.prelude.vpower import power
-from numba import cfunc
 
 NAMES = list(ulp.REFERENCES)
 LIMITS = (np.inf, -np.inf, np.nan, 0.0, -0.0, 3.4028235e38, -3.4028235e38)

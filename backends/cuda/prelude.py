@@ -1,0 +1,227 @@
+"""What generated CUDA kernels call: arithmetic with graphc's meaning, and reductions.
+
+Where Numba gives the meaning, as for `exp` of a float32, the function is its own.
+In the simulator kernels are Python, so there NumPy's functions stand for it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from graphc.backends.cuda.api import SIMULATED, cuda, types
+
+BLOCK = 128  # threads of a block, and elements of an array for its reductions
+TILE = 16  # rows and columns of a contraction's tile
+
+# Types of a kernel's parameters: arrays by their elements, and sizes.
+f32 = types.Array(types.float32, 1, "C")
+f64 = types.Array(types.float64, 1, "C")
+i32 = types.Array(types.int32, 1, "C")
+i64 = types.Array(types.int64, 1, "C")
+b8 = types.Array(types.boolean, 1, "C")
+size = types.int64
+
+if SIMULATED:
+    exp, log, log1p, expm1 = np.exp, np.log, np.log1p, np.expm1
+    sqrt, tanh, cos, power = np.sqrt, np.tanh, np.cos, np.power
+    floor_f32 = floor_f64 = np.floor
+else:
+    from numba.cuda import libdevice
+
+    exp, log, log1p, expm1 = math.exp, math.log, math.log1p, math.expm1
+    sqrt, tanh, cos, power = math.sqrt, math.tanh, math.cos, math.pow
+    floor_f32, floor_f64 = libdevice.floorf, libdevice.floor
+
+
+def kernel(function: Any) -> Any:
+    """Make a kernel; it is compiled when it is first launched or looked into."""
+    return cuda.jit(function)
+
+
+def device(function: Any) -> Any:
+    """Make a function that kernels may call."""
+    return cuda.jit(device=True)(function)
+
+
+# --- arithmetic ---------------------------------------------------------------------
+
+
+@device
+def maximum(a, b):  # type: ignore[no-untyped-def]
+    """Return the larger; NaN if either is."""
+    return a if a != a or a >= b else b
+
+
+@device
+def minimum(a, b):  # type: ignore[no-untyped-def]
+    """Return the smaller; NaN if either is."""
+    return a if a != a or a <= b else b
+
+
+@device
+def sign(x):  # type: ignore[no-untyped-def]
+    """Return -1, 0 or 1 as a float64; NaN for NaN."""
+    if x != x:
+        return np.nan
+    if x > 0:
+        return 1.0
+    return -1.0 if x < 0 else 0.0
+
+
+@device
+def floor_divide(a, b):  # type: ignore[no-untyped-def]
+    """Return a // b, rounded down; 0 where b is 0."""
+    if b == 0:
+        return b
+    return a // b
+
+
+@device
+def remainder(a, b):  # type: ignore[no-untyped-def]
+    """Return a % b with the sign of b; 0 where b is 0."""
+    if b == 0:
+        return b
+    return a % b
+
+
+@device
+def to_int32(x):  # type: ignore[no-untyped-def]
+    """Return a float cut to an int32: saturated, and 0 for NaN."""
+    if x != x:
+        return np.int32(0)
+    if x >= 2147483648.0:
+        return np.int32(2147483647)
+    if x <= -2147483648.0:
+        return np.int32(-2147483648)
+    return np.int32(x)
+
+
+@device
+def to_int64(x):  # type: ignore[no-untyped-def]
+    """Return a float cut to an int64: saturated, and 0 for NaN."""
+    if x != x:
+        return np.int64(0)
+    if x >= 9223372036854775808.0:
+        return np.int64(9223372036854775807)
+    if x <= -9223372036854775808.0:
+        return np.int64(-9223372036854775808)
+    return np.int64(x)
+
+
+@device
+def philox_word(seed, stream, step, counter, word):  # type: ignore[no-untyped-def]
+    """Return word 0 or 1 of a block of Philox4x32-10, as an int64.
+
+    Source:  Salmon et al., 2011; graphc/ir/philox.py says how counter and key are
+             made of the arguments.
+    """
+    low = np.int64(0xFFFFFFFF)
+    bits = np.uint64(32)
+    mask = np.uint64(0xFFFFFFFF)
+    c0 = np.uint64(counter & low)
+    c1 = np.uint64((counter >> 32) & low)
+    c2 = np.uint64(step & low)
+    c3 = np.uint64(stream & low)
+    k0 = np.uint64(seed & low)
+    k1 = np.uint64((seed >> 32) & low)
+    for _ in range(10):
+        p0 = np.uint64(0xD2511F53) * c0
+        p1 = np.uint64(0xCD9E8D57) * c2
+        c0 = (p1 >> bits) ^ c1 ^ k0
+        c1 = p1 & mask
+        c2 = (p0 >> bits) ^ c3 ^ k1
+        c3 = p0 & mask
+        k0 = (k0 + np.uint64(0x9E3779B9)) & mask
+        k1 = (k1 + np.uint64(0xBB67AE85)) & mask
+    return np.int64(c0 if word == 0 else c1)
+
+
+# --- reductions ---------------------------------------------------------------------
+
+
+@device
+def beats(best, at, value, position):  # type: ignore[no-untyped-def]
+    """Whether a value takes the place of the best: larger, or as large and earlier.
+
+    NaN is larger than all numbers.
+    """
+    if value != value:
+        return best == best or position < at
+    if best != best:
+        return False
+    return value > best or (value == best and position < at)
+
+
+@device
+def block_sum(shared, value):  # type: ignore[no-untyped-def]
+    """Add up the values of a block's threads, by halves; all get the result."""
+    t = cuda.threadIdx.x
+    shared[t] = value
+    cuda.syncthreads()
+    half = cuda.blockDim.x // 2
+    while half > 0:
+        if t < half:
+            shared[t] += shared[t + half]
+        cuda.syncthreads()
+        half //= 2
+    found = shared[0]
+    cuda.syncthreads()
+    return found
+
+
+@device
+def block_max(shared, value):  # type: ignore[no-untyped-def]
+    """Return the largest of the values of a block's threads."""
+    t = cuda.threadIdx.x
+    shared[t] = value
+    cuda.syncthreads()
+    half = cuda.blockDim.x // 2
+    while half > 0:
+        if t < half:
+            shared[t] = maximum(shared[t], shared[t + half])
+        cuda.syncthreads()
+        half //= 2
+    found = shared[0]
+    cuda.syncthreads()
+    return found
+
+
+@device
+def block_min(shared, value):  # type: ignore[no-untyped-def]
+    """Return the smallest of the values of a block's threads."""
+    t = cuda.threadIdx.x
+    shared[t] = value
+    cuda.syncthreads()
+    half = cuda.blockDim.x // 2
+    while half > 0:
+        if t < half:
+            shared[t] = minimum(shared[t], shared[t + half])
+        cuda.syncthreads()
+        half //= 2
+    found = shared[0]
+    cuda.syncthreads()
+    return found
+
+
+@device
+def block_argmax(values, positions, value, position):  # type: ignore[no-untyped-def]
+    """Return the position of the largest value, the first one of equals."""
+    t = cuda.threadIdx.x
+    values[t] = value
+    positions[t] = position
+    cuda.syncthreads()
+    half = cuda.blockDim.x // 2
+    while half > 0:
+        if t < half:
+            other = t + half
+            if beats(values[t], positions[t], values[other], positions[other]):
+                values[t] = values[other]
+                positions[t] = positions[other]
+        cuda.syncthreads()
+        half //= 2
+    found = positions[0]
+    cuda.syncthreads()
+    return found

@@ -1,0 +1,1 @@
+"""What the CPU and the CUDA backend both need, once."""

@@ -1,0 +1,154 @@
+"""The text of a module of kernels: docstrings, shared kernels, the table of steps.
+
+The text depends on the structure of the program alone: not on the user's names,
+comments or lines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from graphc.backends.shared.arguments import Argument, Arguments
+from graphc.backends.shared.blocks import PAD
+from graphc.ir.program import Nest, Program
+from graphc.ir.program.text import nest_lines
+
+
+@dataclass(frozen=True)
+class KernelText:
+    """A kernel's source, and what it takes.
+
+    parameters: those of its function. uses: the prelude's functions it needs.
+    """
+
+    name: str
+    parameters: str
+    body: str
+    words: tuple[Argument, ...]
+    uses: frozenset[str]
+    doc: tuple[str, ...]
+
+    @property
+    def source(self) -> str:
+        """The whole function."""
+        first, *rest = self.doc
+        text = [f'{PAD}"""{first}', *(f"{PAD}{line}" if line else "" for line in rest)]
+        head = ["@kernel", *_head(self.name, self.parameters)]
+        return "\n".join([*head, *text, f'{PAD}"""', self.body, ""])
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes it equal to another: all but its name and its notes."""
+        body = "\n".join(x.partition("  #")[0] for x in self.body.splitlines())
+        return self.parameters, body
+
+
+def _head(name: str, parameters: str) -> list[str]:
+    line = f"def {name}({parameters}):"
+    if len(line) <= 88:
+        return [line]
+    return [f"def {name}(", *(f"{PAD}{p}," for p in parameters.split(", ")), "):"]
+
+
+def kernel_doc(nest: Nest, arguments: Arguments) -> tuple[str, ...]:
+    """Return a kernel's docstring: its nest, in terms of the kernel's own pointers.
+
+    Users' names stay out of code.
+    """
+    names = dict.fromkeys((*nest.reads, *nest.writes))
+    locals_ = {name: arguments.buffer(name) for name in names}
+    shown = nest_lines(nest.replace(summary=""), names=locals_)
+    return (f"{nest.name.replace('_', ', ')}.", "", *shown)
+
+
+Call = tuple[Nest, int, tuple[Argument, ...]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A module's text, and for each nest of the program its kernel and arguments."""
+
+    text: str
+    kernels: tuple[KernelText, ...]
+    calls: tuple[Call, ...]
+
+    @property
+    def digest(self) -> str:
+        """The hash that names the module."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
+    def nests(self, kernel: int) -> tuple[Nest, ...]:
+        """Return the nests that a kernel runs."""
+        return tuple(nest for nest, k, _ in self.calls if k == kernel)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return the map from kernels to the user's lines."""
+        return [
+            {
+                "kernel": self.kernels[k].name,
+                "nodes": nest.summary,
+                "lines": sorted({f"{o.file}:{o.line}" for o in nest.origins if o.file}),
+            }
+            for nest, k, _ in self.calls
+        ]
+
+
+def write_source(
+    program: Program, imports: Sequence[str], prelude: str, write: Callable[[Nest], KernelText]
+) -> Source:
+    """Write the module of a program; nests whose kernels are equal share one.
+
+    imports: the lines it begins with. prelude: the module of what kernels use.
+    """
+    found: dict[tuple[str, str], int] = {}
+    kernels: list[KernelText] = []
+    calls: list[Call] = []
+    for nest in program.nests:
+        text = write(nest)
+        k = found.setdefault(text.key, len(kernels))
+        if k == len(kernels):
+            kernels.append(replace(text, name=f"k{k}_{nest.name}"))
+        calls.append((nest, k, text.words))
+    uses = sorted({"kernel"}.union(*(k.uses for k in kernels)))
+    lines = ['"""Kernels of a graphc program, in the order of STEPS at the end."""', ""]
+    lines += [*imports, f"from {prelude} import (", *(f"{PAD}{u}," for u in uses), ")"]
+    lines += ["", ""]
+    for kernel in kernels:
+        lines += [kernel.source, ""]
+    lines += _steps(program, kernels, calls)
+    return Source("\n".join([*lines, ""]), tuple(kernels), tuple(calls))
+
+
+def _steps(
+    program: Program, kernels: Sequence[KernelText], calls: Sequence[Call]
+) -> list[str]:
+    lines = ["# What a step runs, in order: a kernel, and its buffers and sizes.", ""]
+    lines += ["STEPS = ["]
+    names = _public_names(program)
+    for statement in program.body:
+        if not isinstance(statement, Nest):
+            lines.append(f'{PAD}"barrier",')
+            continue
+        _, k, words = next(c for c in calls if c[0] is statement)
+        shown = [
+            f"{w.name}={names.get(str(w.value), w.value)}"
+            for w in words
+            if w.kind in ("buffer", "size")
+        ]
+        lines.append(f"{PAD}({kernels[k].name}, {', '.join(shown)!r}),")
+    return [*lines, "]"]
+
+
+def _public_names(program: Program) -> dict[str, str]:
+    """Return names for buffers that are no user's: inputs x0, states w0, and so on."""
+    found: dict[str, str] = {}
+    for prefix, group in (
+        ("x", program.inputs),
+        ("w", program.states),
+        ("y", program.outputs),
+    ):
+        found.update({name: f"{prefix}{i}" for i, name in enumerate(group)})
+    return found
