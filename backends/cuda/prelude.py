@@ -75,7 +75,7 @@ def sign(x):  # type: ignore[no-untyped-def]
 def floor_divide(a, b):  # type: ignore[no-untyped-def]
     """Return a // b, rounded down; 0 where b is 0."""
     if b == 0:
-        return b
+        return b - b
     return a // b
 
 
@@ -83,7 +83,7 @@ def floor_divide(a, b):  # type: ignore[no-untyped-def]
 def remainder(a, b):  # type: ignore[no-untyped-def]
     """Return a % b with the sign of b; 0 where b is 0."""
     if b == 0:
-        return b
+        return b - b
     return a % b
 
 

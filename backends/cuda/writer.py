@@ -39,8 +39,8 @@ CALLS = {
     "cos": "cos",
     "pow": "power",
 }
-# What Numba computes wider than its arguments.
-WIDENED = {"abs", "sign", "add", "sub", "mul", "neg", "floor_divide", "remainder"}
+# What Numba computes in int64 where its arguments are int32.
+WIDENED = {"abs", "add", "sub", "mul", "neg", "floor_divide", "remainder"}
 
 
 def of_dtype(text: str, dtype: DType) -> str:
@@ -101,8 +101,7 @@ class Writer(BlockWriter):
         if e.prim == "cast":
             return self._cast(args[0], e.args[0].dtype, e.dtype)
         text = self._primitive(e, args)
-        narrow = e.dtype in (int32, float32)
-        if e.prim in WIDENED and narrow and (e.dtype is int32 or e.prim == "sign"):
+        if e.prim == "sign" or (e.prim in WIDENED and e.dtype is int32):
             return of_dtype(text, e.dtype)
         return text
 

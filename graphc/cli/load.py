@@ -14,7 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -24,7 +24,11 @@ from graphc.executable import Executable
 from graphc.ir.graph import Graph
 from graphc.ir.leaves import State, is_input
 from graphc.ir.nodes import Tensor, leaf_name, topological
+from graphc.ops.creation import input as graph_input
 from graphc.state import Parameter, parameter
+
+if TYPE_CHECKING:
+    from graphc.nn import Sequential
 
 TEXT = ".gc"
 
@@ -51,10 +55,10 @@ def load(spec: str) -> Any:
 
 
 def compiled(found: Any) -> Executable | None:
-    """Return the step of what is compiled: an Executable, or a model that was."""
+    """Return the step of what is compiled: an Executable, or a model that trained."""
     if isinstance(found, Executable):
         return found
-    return None
+    return model_step(found, "train") if _is_model(found) else None
 
 
 def as_graph(found: Any) -> Graph:
@@ -65,8 +69,27 @@ def as_graph(found: Any) -> Graph:
         inputs = [t for n in topological([found]) if is_input(t := n.results[0])]
         return Graph.build(inputs, [found])
     step = compiled(found)
-    assert step is not None
-    return step.declared
+    return forward(found) if step is None else step.declared
+
+
+def model_step(model: Sequential, mode: str) -> Executable | None:
+    """Return a model's step to "train", "evaluate" or "predict", if it has one yet."""
+    steps: Mapping[Any, Executable] = getattr(model.trainer, "_steps", {})
+    return next((s for (kind, *_), s in steps.items() if kind == mode), None)
+
+
+def forward(model: Sequential) -> Graph:
+    """Return the graph of a model that predicts.
+
+    Raises:  ArgumentError if the model does not know the shape of its input yet.
+    """
+    if model.input_type is None:
+        raise ArgumentError(
+            f"{model.title} does not know the shape of its input yet",
+            help="call model.build((None, features)) after making it",
+        )
+    x = graph_input("x", model.input_type.shape, model.input_type.dtype)
+    return Graph.build([x], [model(x)], name="model")
 
 
 def as_executable(found: Any, backend: str | None, passes: str | None) -> Executable:

@@ -137,6 +137,21 @@ def prove_equal(a: Size, b: Size) -> bool:
     return a == b
 
 
+def balance(a: Size, b: Size) -> tuple[Size, Size]:
+    """Return what `a >= b` says with no negative term on either side.
+
+    Example:
+        >>> n = dim("N")
+        >>> balance(n - 3, 0), balance(0, 2 * n - 5)
+        ((N, 3), (5, 2*N))
+    """
+    sides: dict[bool, Size] = {True: 0, False: 0}
+    for monomial, factor in terms(a - b):
+        term = product([abs(factor), *map(lift, monomial)])
+        sides[factor > 0] = sides[factor > 0] + term
+    return sides[True], sides[False]
+
+
 def compare(a: Size, b: Size) -> Literal["lt", "le", "eq", "ge", "gt", "unknown"]:
     """Return the strongest relation that holds between two sizes whatever the names.
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from graphc.errors import DuplicateNameError, ShapeError, UpdateError
-from graphc.ir.dims import Size, evaluate, names, prove_le
+from graphc.ir.dims import Size, balance, evaluate, names, prove_le
 from graphc.ir.leaves import is_input, is_state
 from graphc.ir.nodes import Node, Tensor, leaf_name, local_key, topological
 from graphc.ir.origins import UNKNOWN, Origin, fixed
@@ -355,7 +355,9 @@ def _guards(nodes: Iterable[Node]) -> list[Guard]:
     for node in nodes:
         if node.op.guards is None:
             continue
-        for larger, smaller in node.op.guards(tuple(t.type for t in node.inputs), node.attrs):
+        types = tuple(t.type for t in node.inputs)
+        for pair in node.op.guards(types, node.attrs):
+            larger, smaller = balance(*pair)
             if prove_le(smaller, larger) is not True:
                 found.setdefault((larger, smaller), Guard(larger, smaller, node.birth))
     return list(found.values())

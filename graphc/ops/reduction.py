@@ -7,6 +7,7 @@ fusion turns into one nest again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -169,7 +170,8 @@ def _np_argmax(x: Any, attrs: Axes) -> Any:
     ndim = x.ndim
     keep_first = [i for i in range(ndim) if i not in attrs.axis]
     moved = np.transpose(x, [*keep_first, *attrs.axis])
-    flat = moved.reshape(*moved.shape[: len(keep_first)], -1)
+    outer = moved.shape[: len(keep_first)]
+    flat = moved.reshape(*outer, math.prod(moved.shape[len(outer) :]))
     found = np.argmax(flat, axis=-1)
     return found.reshape(reduced(x.shape, attrs))
 
@@ -363,9 +365,15 @@ class Variance:
     ddof: int = 0
 
 
+def _freedom(shape: Shape, attrs: Variance, dtype: DType) -> Tensor:
+    """Return what a variance is divided by: 0, and so NaN, with too few elements."""
+    n = count(shape, attrs.axis, dtype)
+    return n if attrs.ddof == 0 else FUNCTIONS["maximum"](n - float(attrs.ddof), 0.0)
+
+
 def _var_rule(x: Tensor, attrs: Variance) -> Tensor:
     centred = x - mean(x, attrs.axis, keepdims=True)
-    n = count(x.shape, attrs.axis, x.dtype) - float(attrs.ddof)
+    n = _freedom(x.shape, attrs, x.dtype)
     return sum(centred * centred, attrs.axis, attrs.keepdims) / n
 
 
@@ -374,7 +382,7 @@ def _var_gradient(node: Node, cotangents: Any) -> Any:
     (x,), attrs = node.inputs, node.attrs
     if g is None:
         return [None]
-    n = count(x.shape, attrs.axis, x.dtype) - float(attrs.ddof)
+    n = _freedom(x.shape, attrs, x.dtype)
     centred = x - mean(x, attrs.axis, keepdims=True)
     return [keep(g * 2.0 / n, x.shape, attrs.axis) * centred]
 

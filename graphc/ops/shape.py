@@ -232,9 +232,10 @@ SLICE = register(
         lower=Pointwise(_slice_lower, layout=True),
         doc="y[i] = x[start + i step];  dx = g placed into zeros",
         guards=lambda types, a: [
-            (size, _last(a, i))
+            pair
             for i, size in enumerate(types[0].shape)
             if (a.start[i], a.shape[i], a.step[i]) != (0, size, 1)
+            for pair in ((size, _last(a, i)), (a.start[i], 0), (a.shape[i], 0))
         ],
         moves=True,
     )

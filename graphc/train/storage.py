@@ -188,11 +188,8 @@ def read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
             where=here().quoted,
             help="use another copy of the file",
         )
-    return arrays, {
-        "layers": json.loads(about["layers"]),
-        "input": json.loads(about["input"]),
-        "optimizer": about["optimizer"],
-    }
+    said = {name: json.loads(about.get(name, "null")) for name in ("layers", "input")}
+    return arrays, {**said, "optimizer": about.get("optimizer")}
 
 
 def _listed(layers: list[list[str]]) -> str:

@@ -129,7 +129,7 @@ class ModelTrainer:
         initial_epoch: int,
     ) -> History:
         """Train; all checks come before the first step."""
-        settings = self._compiled("fit")
+        self._compiled("fit")
         size = _positive("fit: batch_size", batch_size)
         last = _positive("fit: epochs", epochs)
         told = Callbacks(callbacks, self.model)

@@ -22,7 +22,7 @@ FONT_FILE = Path(__file__).parent / "fonts" / "DejaVuSansMono.ttf"
 
 _FAMILY = "DejaVu Sans Mono,Menlo,Consolas,Liberation Mono,monospace"
 _DPI = 144  # of PNG: crisp on screens of high density
-_MOST_PIXELS = 25_000_000
+_MOST_PIXELS = 16_000_000
 
 
 def draw(graph: Graph, path: str | os.PathLike[str]) -> Path:

@@ -2,7 +2,7 @@
 
 Source: Salmon, Moraes, Dror and Shaw, Parallel random numbers: as easy as 1, 2, 3,
 2011.
-The words are those of `philox_words` in `graphc/ops/philox.py`, which defines them.
+The words are those of `philox_words` in `graphc/ir/philox.py`, which defines them.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from numba import cfunc
 
 from graphc.backends.cpu.prelude.philox import philox_word
 from graphc.backends.cpu.prelude.vector import get, i64, load, mask, splat_i64, store
-from graphc.ops.philox import philox_words
+from graphc.ir.philox import philox_words
 
 # From Random123's kat_vectors: counter, key, words.
 KNOWN = [
