@@ -35,7 +35,7 @@ loss = -graphc.mean(graphc.sum(graphc.one_hot(y, 10) * graphc.log_softmax(logits
 # --- training: gradient descent with momentum -----------------------------------------
 
 # A state that is not trained: it can be set from outside without compiling again.
-rate = graphc.variable("rate", 0.1)
+rate = graphc.variable("rate", 0.05)
 
 weights = [w1, b1, w2, b2, w3, b3]
 updates = {}
@@ -58,9 +58,9 @@ def main() -> None:
     test, train = shuffled[:359], shuffled[359:]
 
     for epoch in range(20):
-        rate.value = 0.1 * (1 - epoch / 20)
+        rate.value = 0.05 * (1 - epoch / 20)
         order = rng.permutation(train)
-        losses = [step(pixels[i], labels[i]) for i in batches(order, 32)]
+        losses = [step(pixels[i], labels[i]) for i in batches(order, 16)]
         if epoch % 4 == 3:
             print(f"epoch {epoch + 1:2}: loss {np.mean(losses):.4f}")
 

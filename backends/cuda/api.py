@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import importlib.util
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -65,8 +66,9 @@ def compute_capability() -> tuple[int, int]:
 _compiling = threading.Lock()
 
 
+@cache
 def compile_kernel(
-    function: Callable[..., Any], signature: Sequence[Any], cc: tuple[int, int]
+    function: Callable[..., Any], signature: tuple[Any, ...], cc: tuple[int, int]
 ) -> tuple[str, str]:
     """Return the LLVM IR and the PTX of a kernel; no device is needed.
 

@@ -61,7 +61,7 @@ class CudaKernel:
     @cached_property
     def _compiled(self) -> tuple[str, str]:
         function = self.function.py_func
-        signature = list(function.__annotations__.values())
+        signature = tuple(function.__annotations__.values())
         try:
             return compile_kernel(function, signature, self.cc)
         except GraphcError:

@@ -63,12 +63,20 @@ def minimum(a, b):  # type: ignore[no-untyped-def]
 
 @device
 def sign(x):  # type: ignore[no-untyped-def]
-    """Return -1, 0 or 1 as a float64; NaN for NaN."""
+    """Return -1, 0 or 1 for a float; NaN for NaN."""
     if x != x:
-        return np.nan
+        return x
     if x > 0:
-        return 1.0
-    return -1.0 if x < 0 else 0.0
+        return np.float32(1.0)
+    return np.float32(-1.0) if x < 0 else np.float32(0.0)
+
+
+@device
+def sign_int(x):  # type: ignore[no-untyped-def]
+    """Return -1, 0 or 1 for an integer."""
+    if x > 0:
+        return 1
+    return -1 if x < 0 else 0
 
 
 @device
@@ -90,11 +98,12 @@ def remainder(a, b):  # type: ignore[no-untyped-def]
 @device
 def to_int32(x):  # type: ignore[no-untyped-def]
     """Return a float cut to an int32: saturated, and 0 for NaN."""
+    # The bounds are powers of two, so exact; as float32 they widen nothing.
     if x != x:
         return np.int32(0)
-    if x >= 2147483648.0:
+    if x >= np.float32(2147483648.0):
         return np.int32(2147483647)
-    if x <= -2147483648.0:
+    if x <= np.float32(-2147483648.0):
         return np.int32(-2147483648)
     return np.int32(x)
 
@@ -104,9 +113,9 @@ def to_int64(x):  # type: ignore[no-untyped-def]
     """Return a float cut to an int64: saturated, and 0 for NaN."""
     if x != x:
         return np.int64(0)
-    if x >= 9223372036854775808.0:
+    if x >= np.float32(9223372036854775808.0):
         return np.int64(9223372036854775807)
-    if x <= -9223372036854775808.0:
+    if x <= np.float32(-9223372036854775808.0):
         return np.int64(-9223372036854775808)
     return np.int64(x)
 

@@ -40,7 +40,7 @@ CALLS = {
     "pow": "power",
 }
 # What Numba computes in int64 where its arguments are int32.
-WIDENED = {"abs", "add", "sub", "mul", "neg", "floor_divide", "remainder"}
+WIDENED = {"abs", "sign", "add", "sub", "mul", "neg", "floor_divide", "remainder"}
 
 
 def of_dtype(text: str, dtype: DType) -> str:
@@ -101,11 +101,13 @@ class Writer(BlockWriter):
         if e.prim == "cast":
             return self._cast(args[0], e.args[0].dtype, e.dtype)
         text = self._primitive(e, args)
-        if e.prim == "sign" or (e.prim in WIDENED and e.dtype is int32):
+        if e.prim in WIDENED and e.dtype is int32:
             return of_dtype(text, e.dtype)
         return text
 
     def _primitive(self, e: Apply, args: Sequence[str]) -> str:
+        if e.prim == "sign" and not e.dtype.is_float:
+            return f"{self.use('sign_int')}({args[0]})"
         if e.prim in CALLS:
             return f"{self.use(CALLS[e.prim])}({', '.join(args)})"
         if e.prim.startswith("philox"):

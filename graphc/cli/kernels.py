@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ from graphc.cli.output import console, print_table, row, show_code, table
 from graphc.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.table import Table
 
@@ -75,10 +76,16 @@ def kernel_table(found: Sequence[Any]) -> Table:
         "kernel", "flops", "bytes", "nodes", "lines", numbers=("flops", "bytes")
     )
     for one in found:
-        nodes = ", ".join(n.op.name for n in one.nodes)
+        nodes = ", ".join(_counted([n.op.name for n in one.nodes]))
         lines = dict.fromkeys(o.place for o in one.origins if o.place)
         row(made, one.name, one.flops, one.bytes, nodes, ", ".join(lines))
     return made
+
+
+def _counted(names: Sequence[str]) -> Iterator[str]:
+    """Yield each name once, with how often it stands there: `mul x3`."""
+    for name, n in Counter(names).items():
+        yield f"{name} x{n}" if n > 1 else name
 
 
 def _chosen(found: Sequence[Any], name: str | None) -> list[Any]:

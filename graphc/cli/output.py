@@ -27,7 +27,10 @@ def complain(message: str) -> None:
 
 
 def table(*columns: str, numbers: tuple[str, ...] = (), title: str = "") -> Table:
-    """Return a plain table; the columns in `numbers` are set flush right."""
+    """Return a plain table; the columns in `numbers` are set flush right.
+
+    The first column and numbers are never broken into lines; other texts are.
+    """
     made = Table(
         title=title or None,
         title_justify="left",
@@ -37,9 +40,11 @@ def table(*columns: str, numbers: tuple[str, ...] = (), title: str = "") -> Tabl
         header_style="dim",
     )
     for name in columns:
-        right = name in numbers
         made.add_column(
-            name, justify="right" if right else "left", overflow="fold", no_wrap=right
+            name,
+            justify="right" if name in numbers else "left",
+            overflow="fold",
+            no_wrap=name in numbers or name == columns[0],
         )
     return made
 

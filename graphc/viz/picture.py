@@ -131,7 +131,7 @@ class _Drawer:
         self.arrows: list[Arrow] = []
         self.leaves: dict[str, Box] = {}
         self.saved: set[str] = set()  # steps that other boxes stand for
-        self.labelled: dict[tuple[_Step, int], int] = {}
+        self.labelled: set[tuple[str, _Step, int]] = set()  # types already shown
         self.values: dict[Tensor, _Value] = {}
 
     def picture(self) -> Picture:
@@ -340,8 +340,8 @@ class _Drawer:
 
     def _type_label(self, value: _Value, start: str) -> tuple[str, ...]:
         step, index = value
-        seen = self.labelled.get(value, 0)
-        self.labelled[value] = seen + 1
+        seen = (start, *value) in self.labelled
+        self.labelled.add((start, *value))
         if seen and len(step.users) > _WIDE and not step.node.op.leaf:
             return ()
         text = _short(str(step.node.types[index]))

@@ -43,7 +43,9 @@ def verify_program(program: Program) -> None:
             found.append(f"the output {name} is never written")
     if found:
         raise VerifyError(
-            f"the program {program.name} breaks {len(found)} rules", details=found
+            f"the program {program.name} breaks {len(found)} "
+            f"rule{'s' * (len(found) > 1)}",
+            details=found,
         )
 
 

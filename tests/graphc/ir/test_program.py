@@ -1,0 +1,192 @@
+"""Programs: text, verifier, meaning, hazards, memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graphc.errors import VerifyError
+from graphc.ir.dims import dim
+from graphc.ir.program import (
+    Barrier,
+    Buffer,
+    Call,
+    If,
+    Loop,
+    LoopAxis,
+    Nest,
+    Phase,
+    Program,
+    Reduce,
+    Schedule,
+    Store,
+)
+from graphc.ir.program.hazards import dependencies, depends_on_itself
+from graphc.ir.program.interpret import run_program
+from graphc.ir.program.memory import ALIGN, Lifetime, MemoryPlan
+from graphc.ir.program.verifier import verify_program
+from graphc.ir.scalar import apply, axis, cast, const, load, ref
+from graphc.ir.types import bool_, float32, int64
+
+N = dim("N")
+I, K = axis("i0"), axis("k0")
+
+
+def buffers(*rows: tuple) -> dict[str, Buffer]:
+    return {row[0]: Buffer(*row) for row in rows}
+
+
+def row_sums() -> Nest:
+    """Return `out[i] = sum over k of x[i, k]`."""
+    total = Reduce("r0", "sum", (load("x", (I, K), float32),))
+    return Nest(
+        "sums",
+        (LoopAxis("i0", N),),
+        (
+            Phase((LoopAxis("k0", 4),), reduces=(total,)),
+            Phase((), stores=(Store("out", (I,), ref("r0", float32)),)),
+        ),
+        Schedule("vector", "k0", lanes=16),
+    )
+
+
+def program(*body, extra: dict[str, Buffer] | None = None) -> Program:
+    known = buffers(
+        ("x", float32, (N, 4), "input"),
+        ("flag", bool_, (), "input"),
+        ("s", float32, (N,), "state"),
+        ("i", int64, (), "temp"),
+        ("out", float32, (N,), "output"),
+    )
+    return Program(
+        "p", known | (extra or {}), tuple(body), ("x", "flag"), ("s",), ("out",)
+    )
+
+
+def add_to_state(by: float = 1.0) -> Nest:
+    value = load("s", (I,), float32) + by
+    return Nest(
+        "count", (LoopAxis("i0", N),), (Phase((), stores=(Store("s", (I,), value),)),)
+    )
+
+
+def every_statement() -> Program:
+    return program(
+        row_sums(),
+        Barrier(),
+        Loop("i", 3, (add_to_state(),)),
+        If("flag", (add_to_state(10.0),), (add_to_state(20.0),)),
+        Call("sort", ("out",), ("s",), (("axis", 0),)),
+    )
+
+
+def test_text_shows_every_kind_of_statement(golden):
+    golden("ir/program", every_statement().text())
+
+
+def test_every_kind_of_statement_passes_the_verifier():
+    verify_program(every_statement())
+
+
+def test_loops_and_branches_run():
+    p = program(
+        row_sums(),
+        Loop("i", 3, (add_to_state(),)),
+        If("flag", (add_to_state(10.0),), (add_to_state(20.0),)),
+    )
+    x = np.arange(8, dtype=np.float32).reshape(2, 4)
+    for flag, added in ((True, 13), (False, 23)):
+        given = {"x": x, "flag": flag, "s": np.zeros(2)}
+        found = run_program(p, given, {"N": 2})
+        assert found["out"].tolist() == [6, 22]
+        assert found["s"].tolist() == [added, added]
+
+
+BROKEN = {
+    "no such buffer": Nest("n", (), (Phase((), stores=(Store("y", (), const(0, float32)),)),)),
+    "rank": Nest("n", (), (Phase((), stores=(Store("out", (), const(0, float32)),)),)),
+    "dtype": Nest(
+        "n", (LoopAxis("i0", N),), (Phase((), stores=(Store("out", (I,), const(0, int64)),)),)
+    ),
+    "axis": Nest("n", (), (Phase((), stores=(Store("out", (I,), const(0, float32)),)),)),
+    "result": Nest(
+        "n",
+        (LoopAxis("i0", N),),
+        (Phase((), stores=(Store("out", (I,), ref("r0", float32)),)),),
+    ),
+    "writes an input": Nest(
+        "n",
+        (LoopAxis("i0", N),),
+        (Phase((), stores=(Store("x", (I, const(0, int64)), const(0, float32)),)),),
+    ),
+    "schedule": row_sums().replace(schedule=Schedule("vector", "j9")),
+    "monoid": row_sums().replace(
+        phases=(Phase((LoopAxis("k0", 4),), reduces=(Reduce("r0", "xor", (I,)),)),)
+    ),
+    "branch": If("s", ()),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_the_verifier_refuses(what, golden):
+    with pytest.raises(VerifyError) as error:
+        verify_program(program(BROKEN[what]))
+    golden(f"ir/program_{what.replace(' ', '_')}", str(error.value))
+
+
+def test_the_verifier_refuses_an_output_that_nothing_writes():
+    with pytest.raises(VerifyError, match="the output out is never written"):
+        verify_program(program(add_to_state()))
+
+
+def test_a_nest_may_overwrite_the_element_it_reads_and_no_other():
+    assert not depends_on_itself(add_to_state(), "s")
+    shifted = load("s", (apply("sub", const(3, int64), I),), float32)
+    reverse = Nest(
+        "reverse",
+        (LoopAxis("i0", 4),),
+        (Phase((), stores=(Store("s", (I,), shifted),)),),
+    )
+    assert depends_on_itself(reverse, "s")
+
+
+def test_dependencies_name_writes_before_reads_and_reads_before_writes():
+    copy = Nest(
+        "copy",
+        (LoopAxis("i0", N),),
+        (Phase((), stores=(Store("out", (I,), cast(load("s", (I,), float32), float32)),)),),
+    )
+    p = program(copy, add_to_state(), copy)
+    assert dependencies(p, p.body) == [set(), {0}, {0, 1}]
+
+
+lifetimes = st.lists(
+    st.tuples(st.integers(0, 20), st.integers(0, 6), st.integers(0, 5000)), max_size=24
+)
+
+
+@given(lifetimes)
+def test_buffers_that_live_at_once_never_overlap(rows):
+    lives = tuple(Lifetime(f"b{i}", a, a + n) for i, (a, n, _) in enumerate(rows))
+    sizes = {f"b{i}": size for i, (_, _, size) in enumerate(rows)}
+    arena = MemoryPlan(lives).place(sizes)
+    for i, a in enumerate(lives):
+        assert arena.offsets[a.buffer] % ALIGN == 0
+        assert arena.offsets[a.buffer] + sizes[a.buffer] <= arena.bytes
+        for b in lives[:i]:
+            if a.first <= b.last and b.first <= a.last:
+                start, other = arena.offsets[a.buffer], arena.offsets[b.buffer]
+                apart = start + sizes[a.buffer] <= other or (
+                    other + sizes[b.buffer] <= start
+                )
+                assert apart or 0 in (sizes[a.buffer], sizes[b.buffer])
+
+
+def test_memory_is_used_again_after_a_lifetime_ends():
+    lives = (Lifetime("a", 0, 1), Lifetime("b", 1, 2), Lifetime("c", 2, 3))
+    arena = MemoryPlan(lives).place({"a": 1024, "b": 64, "c": 1024})
+    assert arena.offsets["a"] == arena.offsets["c"]
+    assert arena.bytes == 1024 + 64
+    assert arena.unshared == 2 * 1024 + 64
