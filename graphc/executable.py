@@ -188,7 +188,8 @@ class Executable:
         missing = [d for d in self.graph.dims if d not in sizes]
         if missing:
             raise InputError(f"memory: give a size for {', '.join(missing)}")
-        return self.runner.bind(sizes).arena
+        with self._group.held():
+            return self.runner.bind(sizes).arena
 
     def debug(self, *args: Any, **named: Any) -> dict[str, Array]:
         """Run the declared graph in the interpreter and return what it went through.

@@ -9,7 +9,6 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -119,26 +118,17 @@ class Runner:
         self.constants = {
             name: aligned_copy(value) for name, value in program.constants.items()
         }
-        self._memory: Array | None = None
+        self.arena: Array | None = None
 
     def memory(self, size: int) -> Array:
         """Return the arena; one serves all sizes, since steps exclude each other."""
-        if self._memory is None or self._memory.nbytes < size:
-            self._memory = aligned_words(-(-size // 8) + 8)
-        return self._memory
+        if self.arena is None or self.arena.nbytes < size:
+            self.arena = aligned_words(-(-size // 8) + 8)
+        return self.arena
 
     def bind(self, sizes: Mapping[str, int]) -> Bound:
         """Plan memory and fill the tables for these sizes."""
         return Bound(self, sizes)
-
-
-@dataclass(frozen=True, slots=True)
-class _Patch:
-    """A word that holds the address of an input or an output of the call."""
-
-    row: int
-    word: int
-    buffer: str
 
 
 class Bound:
@@ -159,6 +149,11 @@ class Bound:
         plan = self.program.plan
         assert plan is not None
         self.arena: Arena = plan.place(self.nbytes)
+        program = self.program
+        self._given = [*program.inputs, *program.outputs]
+        self._outputs = [
+            (self.shapes[n], buffers[n].dtype.numpy) for n in program.outputs
+        ]
         limit = threads() if runner.limit is None else min(threads(), runner.limit)
         work = sum(evaluate(flops_of(n), sizes) for n, _, _ in runner.calls)
         moved = sum(
@@ -227,7 +222,7 @@ class Bound:
         self._table = aligned_words(layout.ROW_WORDS * max(len(calls), 1)).reshape(
             -1, layout.ROW_WORDS
         )
-        self._patches: list[tuple[int, str]] = []
+        self._patches: list[list[int]] = [[] for _ in self._given]
         at = 0
         row = 0
         barrier = False
@@ -259,7 +254,8 @@ class Bound:
             assert isinstance(value, str)
             if value in self._fixed:
                 return self._fixed[value]
-            self._patches.append((at, value))
+            # An input or an output: its address comes with each call.
+            self._patches[self._given.index(value)].append(at)
             return 0
         if word.kind == "routine":
             which, _, dtype = str(value).partition(" ")
@@ -279,20 +275,15 @@ class Bound:
 
     def run(self, inputs: Sequence[Array], out: Sequence[Array] | None) -> list[Array]:
         """Run a step on C-contiguous arrays of the right dtypes and shapes."""
-        program = self.program
-        if self.runner._memory is not self._memory:
+        if self.runner.arena is not self._memory:
             self._place()  # a larger size has replaced the arena
-        given = dict(zip(program.inputs, inputs, strict=True))
         if out is None:
-            out = [
-                np.empty(self.shapes[n], program.buffers[n].dtype.numpy)
-                for n in program.outputs
-            ]
-        given.update(zip(program.outputs, out, strict=True))
-        where = {n: a.__array_interface__["data"][0] for n, a in given.items()}
+            out = [np.empty(shape, dtype) for shape, dtype in self._outputs]
         words = self._words
-        for at, name in self._patches:
-            words[at] = where[name]
+        for array, places in zip((*inputs, *out), self._patches, strict=True):
+            address = array.__array_interface__["data"][0]
+            for at in places:
+                words[at] = address
         self.team.run()
         return list(out)
 

@@ -21,6 +21,8 @@ from graphc.ir.types import TensorType
 if TYPE_CHECKING:
     from os import PathLike
 
+    import networkx
+
     from graphc.ir.op import Op
 
 
@@ -232,6 +234,12 @@ class Graph:
 
     def __str__(self) -> str:
         return self.text()
+
+    def networkx(self) -> networkx.MultiDiGraph[str]:
+        """Return the graph for NetworkX's algorithms; see `graphc.ir.network`."""
+        from graphc.ir.network import to_networkx
+
+        return to_networkx(self)
 
     # Drawing lives above the IR; viz fills these in when graphc is imported.
     _dot: Callable[[Graph], str] | None = None

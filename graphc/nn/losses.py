@@ -243,16 +243,19 @@ def labels_of(loss: Loss) -> str:
 
 
 def matched(what: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
-    """Return both with one shape; [N] fits [N, 1], and nothing else broadcasts.
+    """Return both with the shape of y_pred; [N] fits [N, 1], nothing else broadcasts.
+
+    What is predicted is never reshaped, so that log(sigmoid(x)) stays together.
 
     Raises:  ShapeError naming both.
     """
     true, pred = constant(y_true), constant(y_pred)
+    fitted = true
     if true.ndim + 1 == pred.ndim and pred.shape[-1] == 1:
-        pred = reshape(pred, true.shape if _same(true, pred) else pred.shape[:-1])
+        fitted = reshape(true, (*true.shape, 1))
     elif pred.ndim + 1 == true.ndim and true.shape[-1] == 1:
-        true = reshape(true, true.shape[:-1])
-    if true.shape != pred.shape:
+        fitted = reshape(true, true.shape[:-1])
+    if fitted.shape != pred.shape:
         raise explain(
             ShapeError(
                 f"what is true, {{0}} {true.type}, and what is predicted, "
@@ -262,11 +265,7 @@ def matched(what: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
             what,
             [true, pred],
         )
-    return true, pred
-
-
-def _same(true: Tensor, pred: Tensor) -> bool:
-    return true.shape == pred.shape[:-1]
+    return fitted, pred
 
 
 def _as_labels(true: Tensor, pred: Tensor) -> Tensor | None:

@@ -12,7 +12,7 @@ import graphc
 from graphc import nn, optim
 
 Array = np.ndarray[Any, Any]
-Step = Callable[[Array, Array], Array]  # (w, gradient) -> new w
+Step = Callable[[Any, Any], Any]  # (w, gradient) -> new w
 
 RANDOM = np.random.default_rng(7)
 XS = RANDOM.normal(size=(8, 4)).astype(np.float32)
@@ -23,7 +23,7 @@ START = RANDOM.normal(size=(4, 3)).astype(np.float32)
 def numpy_sgd(rate: float, momentum: float, nesterov: bool) -> Step:
     velocity: Any = 0.0
 
-    def step(w: Array, g: Array) -> Array:
+    def step(w: Any, g: Any) -> Any:
         nonlocal velocity
         velocity = momentum * velocity - rate * g
         return w + (momentum * velocity - rate * g if nesterov else velocity)
@@ -37,7 +37,7 @@ def numpy_adam(rate: float, b1: float, b2: float, epsilon: float) -> Step:
     v: Any = 0.0
     t = 0
 
-    def step(w: Array, g: Array) -> Array:
+    def step(w: Any, g: Any) -> Any:
         nonlocal m, v, t
         t += 1
         m = b1 * m + (1 - b1) * g
@@ -195,7 +195,7 @@ def test_get_finds_optimizers_and_lists_them() -> None:
     ("make", "message"),
     [
         (lambda: optim.SGD(-0.1), "learning_rate must be a number in"),
-        (lambda: optim.SGD("fast"), "learning_rate must be a number in"),
+        (lambda: optim.SGD("fast"),  # type: ignore[arg-type] "learning_rate must be a number in"),
         (lambda: optim.SGD(momentum=1.0), r"momentum must be a number in \[0, 1\)"),
         (lambda: optim.Adam(beta_1=1.0), r"beta_1 must be a number in \[0, 1\)"),
         (lambda: optim.Adam(beta_2=-0.1), "beta_2 must be a number in"),

@@ -33,7 +33,7 @@ def classifier(backend: str, rate: float = 0.0, **options: Any) -> nn.Sequential
         "loss": "categorical_crossentropy",
         "metrics": ["accuracy"],
     }
-    model.compile(**(settings | options), backend=backend)  # type: ignore[arg-type]
+    model.compile(**(settings | options), backend=backend)
     return model
 
 

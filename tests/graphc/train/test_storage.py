@@ -232,7 +232,7 @@ def test_a_failure_between_two_states_rolls_back(
     model = make(backend)
     model.build((None, 4))
     before = bits(model)
-    setter = graphc.Parameter.value
+    setter: Any = graphc.Parameter.value
     count = 0
 
     def interrupted(state: graphc.Parameter, new: Any) -> None:
@@ -240,7 +240,6 @@ def test_a_failure_between_two_states_rolls_back(
         count += 1
         if count == 3:
             raise KeyboardInterrupt
-        assert setter.fset is not None
         setter.fset(state, new)
 
     monkeypatch.setattr(graphc.Parameter, "value", setter.setter(interrupted))
