@@ -12,6 +12,7 @@ and where no order can (two states that swap), a copy is taken first.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -87,14 +88,20 @@ class _Lowering:
     def _homes(self) -> dict[Tensor, str]:
         """Return the tensors whose buffer is an output, or a state they update.
 
-        A tensor that is both, or two of either, is copied from its first home.
+        A tensor that is both, or two of either, is copied from its first home. One
+        that something reads has no home in a state: to read a state is to read its
+        old value.
         """
         homes: dict[Tensor, str] = {}
         for i, tensor in enumerate(self.graph.outputs):
             if self._is_made_by_nest(tensor) and tensor not in homes:
                 homes[tensor] = self._new(f"out{i}", tensor, "output")
-        for state, tensor in self.graph.updates:
-            if self._is_made_by_nest(tensor) and tensor not in homes:
+        updates = self.graph.updates
+        times = Counter(tensor for _, tensor in updates)
+        for state, tensor in updates:
+            if tensor in homes or tensor in self.graph.users or times[tensor] > 1:
+                continue
+            if self._is_made_by_nest(tensor):
                 homes[tensor] = self.where[state]
         return homes
 

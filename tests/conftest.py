@@ -30,6 +30,7 @@ def _share(name: str) -> None:
 
 
 _share("ops_table")
+_share("strategies")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

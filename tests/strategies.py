@@ -469,6 +469,8 @@ def movement(g: _Grower) -> Value:
         lambda t: gc.broadcast_to(t, (2, *t.shape)),
         lambda t: gc.broadcast_to(t, ("N", *t.shape)),
     ]
+    if not any("N" in map(str, v.shape) for v in g.sample.inputs):
+        table.pop()
     return g.make(g.one(table), x)
 
 
@@ -503,7 +505,8 @@ def integers(g: _Grower) -> Value:
     x = g.floats()
     scaled = x.array * 3
     off_zero(scaled - np.round(scaled))
-    return g.make(lambda t: gc.cast(t * 3.0, g.one(["int32", "int64"])), x)
+    dtype = g.one(["int32", "int64"])
+    return g.make(lambda t: gc.cast(t * 3.0, dtype), x)
 
 
 def back_to_floats(g: _Grower) -> Value:

@@ -40,8 +40,8 @@ def test_package_data_exists() -> None:
             assert list((ROOT / where[base] / inner).glob(pattern)), pattern
 
 
-def test_every_dependency_is_installed_and_imported_somewhere() -> None:
-    """A dependency that nothing imports is one too many."""
+def test_every_dependency_is_installed_and_used_somewhere() -> None:
+    """A dependency that nothing uses is one too many."""
     sources = "\n".join(
         p.read_text(encoding="utf-8")
         for folder in ("graphc", "passes", "backends")
@@ -52,9 +52,9 @@ def test_every_dependency_is_installed_and_imported_somewhere() -> None:
         name = re.split(r"[<>=~!\[ ]", requirement)[0]
         importlib.metadata.version(name)
         module = name.replace("-", "_")
-        if not re.search(rf"^\s*(import|from) {module}\b", sources, re.MULTILINE):
+        if not re.search(rf"\b{module}\b", sources):
             unused.append(name)
-    assert not unused, f"nothing imports {', '.join(unused)}"
+    assert not unused, f"nothing uses {', '.join(unused)}"
 
 
 def test_importing_a_root_folder_says_what_to_import() -> None:

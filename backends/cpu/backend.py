@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from graphc.backends.cpu.arguments import Argument
-from graphc.backends.cpu.kernels import CpuKernel, bytes_of, flops_of
+from graphc.backends.cpu.kernels import CpuKernel
 from graphc.backends.cpu.machine import target
-from graphc.backends.cpu.module import cache_folder, load_module, write_module
+from graphc.backends.cpu.module import write_module
 from graphc.backends.cpu.prelude import gemm, layout, native
 from graphc.backends.cpu.prelude.kernel import address
 from graphc.backends.cpu.prelude.team import Team, aligned_words, threads
 from graphc.backends.cpu.tile_nest import operand_strides
-from graphc.errors import CompileError
+from graphc.backends.shared.arguments import Argument
+from graphc.backends.shared.costs import bytes_of, flops_of
+from graphc.backends.shared.files import cache_folder, load_module
 from graphc.ir.dims import evaluate
 from graphc.ir.graph import Graph
 from graphc.ir.program import Barrier, Nest, Program
@@ -57,46 +58,27 @@ class CpuBackend:
         }
         source = write_module(program, tiles)
         native.set_cache_folder(cache_folder() / "objects")
-        module = load_module(source, _lines(source.calls, source.kernels))
-        compiled = [getattr(module, k.name) for k in source.kernels]
-        addresses = []
-        for text, function in zip(source.kernels, compiled, strict=True):
-            try:
-                addresses.append(address(function))
-            except native.NativeError as error:
-                nests = [n for n, i, _ in source.calls if source.kernels[i] is text]
-                raise CompileError(
-                    f"the kernel {text.name} did not compile: {error}",
-                    details=[f"in {module.__file__}", *(n.summary for n in nests)],
-                    help="this is a fault of graphc: please report the module",
-                ) from error
+        name = f"graphc_step_{source.digest}"
+        module = load_module(name, source.text, source.lines())
         kernels = []
-        for k, (text, function) in enumerate(zip(source.kernels, compiled, strict=True)):
-            nests = tuple(n for n, i, _ in source.calls if i == k)
-            kernels.append(
-                CpuKernel(
-                    text,
-                    function,
-                    nests,
-                    flops_of(nests[0]),
-                    bytes_of(nests[0], program),
-                    str(module.__file__),
-                )
+        addresses = []
+        for k, text in enumerate(source.kernels):
+            nests = source.nests(k)
+            kernel = CpuKernel(
+                text,
+                nests,
+                flops_of(nests[0]),
+                bytes_of(nests[0], program),
+                str(module.__file__),
+                getattr(module, text.name),
             )
+            try:
+                addresses.append(address(kernel.native))
+            except native.NativeError as error:
+                raise kernel.failure(f"did not compile: {error}") from error
+            kernels.append(kernel)
         calls = [(nest, addresses[i], words) for nest, i, words in source.calls]
         return Runner(program, kernels, calls, states, self.limit)
-
-
-def _lines(calls: Any, kernels: Any) -> list[dict[str, Any]]:
-    """Return the map from kernels to the user's lines."""
-    return [
-        {
-            "kernel": kernels[i].name,
-            "nodes": nest.summary,
-            "lines": sorted({f"{o.file}:{o.line}" for o in nest.origins if o.file}),
-        }
-        for nest, i, _ in calls
-    ]
 
 
 class Runner:
@@ -140,7 +122,8 @@ class Bound:
         self.sizes = dict(sizes)
         buffers = self.program.buffers
         self.shapes = {
-            name: tuple(evaluate(s, sizes) for s in b.shape) for name, b in buffers.items()
+            name: tuple(evaluate(s, sizes) for s in b.shape)
+            for name, b in buffers.items()
         }
         self.nbytes = {
             n: int(np.prod(s, dtype=np.int64)) * buffers[n].dtype.itemsize
@@ -295,5 +278,3 @@ def aligned_copy(value: Array) -> Array:
     found = flat.reshape(value.shape)
     found[...] = value
     return found
-
-

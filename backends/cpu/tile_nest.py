@@ -1,7 +1,8 @@
 """Contractions on register tiles, with everything fused into their epilogue.
 
     for u in range(first, last):                # this thread's share of the tiles
-        pack(...)                               # at the first tile of a panel
+        b, ... = fetch(...)                     # a panel, copied if that pays
+        a, ... = fetch(...)                     # rows, copied if they are transposed
         tile(..., c, a, ..., b, ...)            # rows x columns into scratch
         for r in range(rows):                   # the epilogue, on what is in cache
             for q in range(0, cols, 16):
@@ -64,40 +65,35 @@ class TileNest:
         n = {x.name: args.size(f"n_{x.name}", x.extent) for x in (*batch, i, j)}
         k = args.size(f"n_{self.depth.name}", self.depth.extent)
 
-        w.line(f"tall = max(1, ({n[i.name]} + {mr - 1}) // {mr})")
-        w.line(f"height = ({n[i.name]} + tall - 1) // tall")
-        w.line(f"span = {4 * nr} if {n[i.name]} == 1 and not copied else {nr}")
-        w.line(f"wide = ({n[j.name]} + span - 1) // span")
-        rows_exist = f"({n[i.name]} > 0)"
-        counts = [*(n[x.name] for x in batch), "wide", "tall", rows_exist]
-        w.line(f"tiles = {' * '.join(counts)}")
-        w.line("first, last = tiles * t // nt, tiles * (t + 1) // nt")
+        for name in ("tiling", "share", "tile_place", "fetch", "tile"):
+            w.use(name)
+        sizes = f"{n[i.name]}, {n[j.name]}"
+        w.line(f"tall, height, wide, span = tiling({sizes}, copied, {mr}, {nr})")
+        tiles = " * ".join([*(n[x.name] for x in batch), "wide", "tall"])
+        w.line(f"first, last = share({tiles}, t, nt)")
         w.line("current, begin = -1, first")
         with w.loop("for u in range(first, last):", *(x.name for x in batch)):
-            w.line("band = u // tall")
-            self._batch([x.name for x in batch], n)
-            w.line("row = u % tall * height")
-            w.line(f"rows = min(height, {n[i.name]} - row)")
-            w.line(f"cols = min(span, {n[j.name]} - column)")
+            place = f"tile_place(u, tall, height, wide, span, {sizes})"
+            w.line(f"which, band, row, rows, column, cols = {place}")
+            if batch:
+                w.line("begin = max(first, which * wide * tall)")
+                names = [x.name for x in batch]
+                w.decode(names, [n[x] for x in names], "which")
             pa, base_a, sa_i = self._operand(a, i.name, "row")
             pb, base_b, sb_j = self._operand(b, j.name, "column")
             sa_k, sb_k = (self._step(x, self.depth.name) for x in (a, b))
-            w.line(f"a, a_row, a_deep = at({pa}, {base_a}), {sa_i}, {sa_k}")
-            w.line(f"b, b_deep = at({pb}, {base_b}), {sb_k}")
-            w.use("pack")
-            w.use("tile")
-            with w.loop("if copied:"):
-                with w.loop("if band != current:"):
-                    w.line(f"pack(pack_at, panel, {nr}, b, {sb_k}, {sb_j}, {k}, cols)")
-                    w.line("current = band")
-                w.line(f"b, b_deep = panel, {nr}")
-            with w.loop("if turn:"):
-                width = self.row_width
-                w.line(f"mine = at(turned, row // height * {width} * {k})")
-                # The first `tall` tiles of a share see each row of tiles once.
-                with w.loop("if u < begin + tall:"):
-                    w.line(f"pack(pack_at, mine, {width}, a, {sa_k}, {sa_i}, {k}, rows)")
-                w.line(f"a, a_row, a_deep = mine, 1, {width}")
+            width = self.row_width
+            w.line(f"right = at({pb}, {base_b})")
+            steps = f"{sb_k}, {sb_j}, {k}, cols"
+            copy = f"pack_at, copied, band != current, panel, {nr}, right, {steps}"
+            w.line(f"b, b_deep, _ = fetch({copy})")
+            w.line("current = band")
+            w.line(f"left = at({pa}, {base_a})")
+            w.line(f"mine = at(turned, row // height * {width} * {k})")
+            # The first `tall` tiles of a share see each row of tiles once.
+            steps = f"{sa_k}, {sa_i}, {k}, rows"
+            copy = f"pack_at, turn, u < begin + tall, mine, {width}, left, {steps}"
+            w.line(f"a, a_deep, a_row = fetch({copy})")
             w.line(f"tile(tile_at, c, a, a_row, a_deep, rows, b, b_deep, {k}, cols, 0)")
             self._epilogue(i.name, j.name, nr, lanes)
 
@@ -106,22 +102,6 @@ class TileNest:
         """The length of a copied row of the first operand: whole vectors of rows."""
         lanes = self.schedule.lanes
         return -(-self.rows // lanes) * lanes
-
-    def _batch(self, names: list[str], n: dict[str, str]) -> None:
-        """Write the batch's indices and the first column of the panel."""
-        w = self.w
-        if not names:
-            w.line("column = band * span")
-            return
-        w.line("column = band % wide * span")
-        w.line("which = band // wide")
-        w.line("begin = max(first, which * wide * tall)")
-        rest = "which"
-        for name in reversed(names[1:]):
-            w.line(f"{name} = {rest} % {n[name]}")
-            w.line(f"rest_{name} = {rest} // {n[name]}")
-            rest = f"rest_{name}"
-        w.line(f"{names[0]} = {rest}")
 
     def _step(self, e: Load, axis: str) -> str:
         """Return how far a read moves along an axis, as an argument."""
@@ -132,7 +112,7 @@ class TileNest:
             form = affine(x)
             assert form is not None
             total = total + form.get(axis, 0) * stride
-        return self.w._factor(f"{pointer}_{axis}", total)
+        return self.w.arguments.factor(f"{pointer}_{axis}", total)
 
     def _operand(self, e: Load, axis: str, local: str) -> tuple[str, str, str]:
         """Return an operand's pointer, its offset at the tile, and its own step."""

@@ -14,24 +14,13 @@ which points changes nothing in the results: no sum crosses a point.
 from __future__ import annotations
 
 from graphc.backends.cpu.writer import SPLAT, Writer, literal
+from graphc.backends.shared.blocks import identity
 from graphc.ir.program import LoopAxis, Nest, Phase, Reduce
-from graphc.ir.types import DType
 
 BLOCK = 16  # vectors of an elementwise block: large enough to hide the division
 
 COMBINE = {"sum": "{0} + {1}", "max": "maximum({0}, {1})", "min": "minimum({0}, {1})"}
 HORIZONTAL = {"sum": "hsum", "max": "hmax", "min": "hmin"}
-
-
-def identity(monoid: str, dtype: DType) -> float | int:
-    """Return the neutral element of a monoid."""
-    if monoid == "sum":
-        return 0
-    lowest = monoid in ("max", "argmax")
-    if dtype.is_float:
-        return float("-inf") if lowest else float("inf")
-    bits = 8 * dtype.itemsize - 1
-    return -(2**bits) if lowest else 2**bits - 1
 
 
 class VectorNest:
@@ -63,24 +52,23 @@ class VectorNest:
 
     # --- points -------------------------------------------------------------------
 
-    def _extent(self, a: LoopAxis) -> str:
-        return self.w.arguments.size(f"n_{a.name}", a.extent)
-
     def _points(self) -> None:
         w = self.w
         axes = self.nest.axes
         outer = axes[:-1] if self.across else axes
-        counts = [self._extent(a) for a in outer]
+        counts = [w.extent(a) for a in outer]
         if self.across:
             reduces = any(p.reduces or p.axes for p in self.nest.phases)
             length = self.lanes if reduces else self.lanes * BLOCK
-            n = self._extent(axes[-1])
+            n = w.extent(axes[-1])
             w.line(f"blocks = (n_{axes[-1].name} + {length - 1}) // {length}")
             counts.append("blocks")
         w.line(f"points = {' * '.join(counts)}")
-        w.line("first, last = points * t // nt, points * (t + 1) // nt")
+        w.use("share")
+        w.line("first, last = share(points, t, nt)")
         with w.loop("for u in range(first, last):", *(a.name for a in outer)):
-            self._decode([a.name for a in outer], counts)
+            names = [a.name for a in outer] + ["block"] * self.across
+            w.decode(names, counts, "u")
             if not self.across:
                 w.mask = "one"
                 self._phases()
@@ -98,17 +86,6 @@ class VectorNest:
             with w.loop(head, name, mask="m"):
                 w.line(f"m = mask({n} - {name}, {self.lanes})")
                 self._phases()
-
-    def _decode(self, names: list[str], counts: list[str]) -> None:
-        """Write the indices of a point, the last running fastest."""
-        if self.across:
-            names = [*names, "block"]
-        rest = "u"
-        for name, count in reversed(list(zip(names[1:], counts[1:], strict=True))):
-            self.w.line(f"{name} = {rest} % {count}")
-            self.w.line(f"rest_{name} = {rest} // {count}")
-            rest = f"rest_{name}"
-        self.w.line(f"{names[0]} = {rest}")
 
     # --- phases -------------------------------------------------------------------
 
@@ -131,9 +108,11 @@ class VectorNest:
             self._body(phase, locals_)
             return
         a, *rest = axes
-        n = self._extent_of(phase, a)
+        n = w.extent(a, phase)
         if not rest and self._along(phase):
-            with w.loop(f"for {a.name} in range(0, {n}, {self.lanes}):", a.name, mask="m"):
+            with w.loop(
+                f"for {a.name} in range(0, {n}, {self.lanes}):", a.name, mask="m"
+            ):
                 w.line(f"m = mask({n} - {a.name}, {self.lanes})")
                 w.axis = self.axis
                 self._body(phase, locals_)
@@ -141,17 +120,6 @@ class VectorNest:
             return
         with w.loop(f"for {a.name} in range({n}):", a.name):
             self._loops(phase, rest, locals_)
-
-    def _extent_of(self, phase: Phase, a: LoopAxis) -> str:
-        """Return the extent of a phase's axis; phases may differ in it."""
-        first = next(
-            i for i, p in enumerate(self.nest.phases) if a in p.axes
-        )
-        clash = any(
-            b.name == a.name and b != a for p in self.nest.phases for b in p.axes
-        )
-        name = f"n{first}_{a.name}" if clash else f"n_{a.name}"
-        return self.w.arguments.size(name, a.extent)
 
     def _body(self, phase: Phase, locals_: list[tuple[str, ...]]) -> None:
         w = self.w
@@ -218,5 +186,3 @@ class VectorNest:
             splat = w.use(SPLAT[dtype.name])
             w.line(f"{r.name} = {splat}({horizontal}({r.name}), full)")
         w.define(r.name, r.name)
-
-

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from graphc.backends.cpu.arguments import Arguments
+from graphc.backends.shared.blocks import INFIX, BlockWriter, times
 from graphc.errors import LoweringError
-from graphc.ir.dims import Size
-from graphc.ir.program import Nest, Program
 from graphc.ir.scalar import (
     Apply,
     Axis,
@@ -31,24 +29,6 @@ from graphc.ir.scalar import (
 )
 from graphc.ir.types import DType, bool_
 
-PAD = "    "
-
-INFIX = {
-    "add": "+",
-    "sub": "-",
-    "mul": "*",
-    "div": "/",
-    "floor_divide": "//",
-    "remainder": "%",
-    "equal": "==",
-    "not_equal": "!=",
-    "less": "<",
-    "less_equal": "<=",
-    "greater": ">",
-    "greater_equal": ">=",
-    "logical_and": "&",
-    "logical_or": "|",
-}
 CALLS = {
     "neg": "neg",
     "abs": "absolute",
@@ -94,86 +74,24 @@ def literal(value: float | bool, dtype: DType) -> str:
 
 
 @dataclass
-class Block:
-    """The statements of one loop level, and what is known in it."""
-
-    lines: list[str] = field(default_factory=list)
-    known: dict[Expr, str] = field(default_factory=dict)
-    scalars: dict[Expr, str] = field(default_factory=dict)
-    axes: set[str] = field(default_factory=set)
-    refs: set[str] = field(default_factory=set)
-
-
-@dataclass
-class Writer:
-    """Writes statements into nested blocks; the last one is the innermost loop.
+class Writer(BlockWriter):
+    """Writes statements on vectors.
 
     axis: the axis along lanes, empty where none is open. mask: the lanes that the
     innermost block stores; `m` are those along the axis, `full` all, `one` the first.
     """
 
-    nest: Nest
-    program: Program
-    arguments: Arguments
     lanes: int
     axis: str = ""
     mask: str = "full"
-    blocks: list[Block] = field(default_factory=lambda: [Block()])
-    used: set[str] = field(default_factory=set)
-    _count: int = 0
-    _refs: dict[str, str] = field(default_factory=dict)
-
-    # --- blocks -------------------------------------------------------------------
-
-    def line(self, text: str) -> None:
-        """Write a statement into the innermost block."""
-        self.blocks[-1].lines.append(text)
 
     @contextmanager
     def loop(self, head: str, *axes: str, mask: str = "") -> Iterator[None]:
         """Open a loop in which these axes are known."""
-        self.blocks.append(Block(axes=set(axes)))
         before, self.mask = self.mask, mask or self.mask
-        yield
+        with self.block(head, *axes):
+            yield
         self.mask = before
-        inner = self.blocks.pop()
-        self.line(head)
-        self.blocks[-1].lines.extend(PAD + line for line in inner.lines)
-
-    def name(self, prefix: str = "v") -> str:
-        """Return a fresh local name."""
-        self._count += 1
-        return f"{prefix}{self._count - 1}"
-
-    def use(self, function: str) -> str:
-        """Note that the module must import a function of the prelude."""
-        self.used.add(function)
-        return function
-
-    def define(self, accumulator: str, local: str) -> None:
-        """Say which local holds the result of a reduction, from this block on."""
-        self._refs[accumulator] = local
-        self.blocks[-1].refs.add(accumulator)
-
-    def _home(self, e: Expr) -> int:
-        """Return the outermost block in which an expression can be computed."""
-        depth = 0
-        for item in walk(e):
-            if isinstance(item, Axis):
-                owner = self._owner(item.name)
-                depth = max(depth, owner)
-            elif isinstance(item, Ref):
-                depth = max(
-                    depth,
-                    next(i for i, b in enumerate(self.blocks) if item.name in b.refs),
-                )
-        return depth
-
-    def _owner(self, axis: str) -> int:
-        for i, block in enumerate(self.blocks):
-            if axis in block.axes:
-                return i
-        raise LoweringError(f"nest {self.nest.name}: the axis {axis} is not open")
 
     # --- vectors ------------------------------------------------------------------
 
@@ -195,7 +113,7 @@ class Writer:
     def _vector_one(self, e: Expr) -> None:
         if self._is_known(e):
             return
-        depth = self._home(e)
+        depth = self.home(e)
         along = bool(self.axis) and self.axis in self._axes_upto(depth)
         mask = "m" if along else "full"
         text = self._vector_text(e, mask)
@@ -299,53 +217,22 @@ class Writer:
         """Return a vector of offsets."""
         return " + ".join([self.splat(offset), *varying])
 
-    def place(
-        self, buffer: str, index: tuple[Expr, ...]
-    ) -> tuple[str, str, list[str]]:
+    def place(self, buffer: str, index: tuple[Expr, ...]) -> tuple[str, str, list[str]]:
         """Return where an access is: scalar offset, step along lanes, vector parts."""
-        known = self.program.buffers[buffer]
-        pointer = self.arguments.buffer(buffer)
-        steps: dict[str, Size] = {}
+        steps, others = self.parts(buffer, index)
         scalars: list[str] = []
         varying: list[str] = []
-        for d, (e, stride) in enumerate(zip(index, known.strides, strict=True)):
-            form = affine(e)
-            if form is not None:
-                for name, c in form.items():
-                    steps[name] = steps.get(name, 0) + c * stride
-                continue
-            factor = self._factor(f"{pointer}_d{d}", stride)
+        for e, factor in others:
             if self.varies(e):
-                local = self.vector(e)
-                wide = f"{self.use('cast_i64')}({local})"
-                varying.append(f"{wide} * {self.splat(factor)}" if factor != "1" else wide)
+                wide = f"{self.use('cast_i64')}({self.vector(e)})"
+                varying.append(
+                    times(wide, factor if factor == "1" else self.splat(factor))
+                )
             else:
-                text = self.scalar(e)
-                scalars.append(text if factor == "1" else f"{text} * {factor}")
-        terms: list[str] = []
-        lane = "0"
-        for name, c in steps.items():
-            if c == 0:
-                continue
-            if name == "":
-                terms.append(self._factor(f"{pointer}_at", c))
-                continue
-            factor = self._factor(f"{pointer}_{name}", c)
-            if name == self.axis:
-                lane = factor
-            terms.append(name if factor == "1" else f"{name} * {factor}")
+                scalars.append(times(self.scalar(e), factor))
+        terms = [times(name, factor) if name else factor for name, factor in steps]
         offset = " + ".join([*terms, *scalars]) or "0"
-        return offset, lane, varying
-
-    def _factor(self, name: str, value: Size) -> str:
-        """Return a stride: 0 and 1 are part of the kernel, others of its arguments."""
-        if value == 1:
-            return "1"
-        known = {w.name: w.value for w in self.arguments.words}
-        base, i = name, 1
-        while name in known and known[name] != value:
-            name, i = f"{base}_{i}", i + 1
-        return self.arguments.size(name, value)
+        return offset, dict(steps).get(self.axis, "0") if self.axis else "0", varying
 
     def prepare(self, e: Expr) -> None:
         """Compute what an index needs before the statement that uses it."""
@@ -375,7 +262,7 @@ class Writer:
         for block in self.blocks:
             if root in block.scalars:
                 return block.scalars[root]
-        depth = self._home(root)
+        depth = self.home(root)
         text = self._scalar_text(root)
         local = self.name("j")
         self.blocks[depth].lines.append(f"{local} = {text}")

@@ -56,7 +56,7 @@ def has_device() -> bool:
 
 
 def compute_capability() -> tuple[int, int]:
-    """Return what kernels are compiled for: the device's, or 9.0 where there is none."""
+    """Return what kernels are compiled for: the device's, or 9.0 without one."""
     if SIMULATED or not has_device():
         return DEFAULT_CC
     major, minor = cuda.get_current_device().compute_capability

@@ -69,11 +69,11 @@ class CudaBackend:
             kernels.append(
                 CudaKernel(
                     text,
-                    getattr(module, text.name),
                     nests,
                     flops_of(nests[0]),
                     bytes_of(nests[0], program),
                     str(module.__file__),
+                    getattr(module, text.name),
                     self.cc,
                 )
             )
@@ -109,7 +109,7 @@ class Step:
         try:
             self.kernel.function[blocks, threads](*args)
         except Exception as error:
-            raise self.kernel.failure("failed", error) from error
+            raise self.kernel.failed("failed", error) from error
 
 
 class Runner:

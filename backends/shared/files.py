@@ -19,7 +19,7 @@ import platformdirs
 
 
 def cache_folder() -> Path:
-    """Return where modules and machine code are kept: GRAPHC_CACHE_DIR, or the user's."""
+    """Return where modules and machine code lie: GRAPHC_CACHE_DIR, or the user's."""
     given = os.environ.get("GRAPHC_CACHE_DIR")
     return Path(given) if given else Path(platformdirs.user_cache_dir("graphc"))
 

@@ -97,7 +97,10 @@ class Source:
 
 
 def write_source(
-    program: Program, imports: Sequence[str], prelude: str, write: Callable[[Nest], KernelText]
+    program: Program,
+    imports: Sequence[str],
+    prelude: str,
+    write: Callable[[Nest], KernelText],
 ) -> Source:
     """Write the module of a program; nests whose kernels are equal share one.
 

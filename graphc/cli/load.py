@@ -8,6 +8,7 @@ into at once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import runpy
 import sys
@@ -126,12 +127,15 @@ def _fresh(state: Tensor) -> Parameter:
 def run_file(path: Path) -> dict[str, Any]:
     """Run a Python file and return its globals.
 
+    What it prints goes to stderr: stdout is for what the command was asked for.
+
     Raises:  typer.Exit after printing the user's own traceback, if it fails.
     """
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
     try:
-        return runpy.run_path(str(path), run_name=_RUN_NAME)
+        with contextlib.redirect_stdout(sys.stderr):
+            return runpy.run_path(str(path), run_name=_RUN_NAME)
     except SystemExit as end:
         if end.code not in (None, 0):
             complain(str(end.code))

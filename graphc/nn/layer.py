@@ -74,7 +74,11 @@ class Layer:
 
     def call(self, x: Tensor, training: bool) -> Tensor:
         """Compute the output."""
-        raise NotImplementedError(f"{type(self).__name__} must define call")
+        raise ArgumentError(
+            f"the layer {type(self).__name__} does not say what it computes",
+            where=here().quoted,
+            help="define call(self, x, training)",
+        )
 
     def __call__(self, x: Any, training: bool = False) -> Tensor:
         """Apply the layer.
@@ -91,6 +95,11 @@ class Layer:
                     raise
                 self._made = True
             found = self.call(tensor, training)
+        if not isinstance(found, Tensor):
+            raise ArgumentError(
+                f"{self.name}: call returned {found!r}, not a tensor",
+                where=here().quoted,
+            )
         self.output = found.type
         return found
 

@@ -101,7 +101,11 @@ class Optimizer:
 
     def step(self, p: Tensor, g: Tensor, rate: Tensor) -> dict[Tensor, Tensor]:
         """Return the new value of a parameter, and those of its slots."""
-        raise NotImplementedError(f"{type(self).__name__} must define step")
+        raise ArgumentError(
+            f"the optimizer {type(self).__name__} does not say how it steps",
+            where=here().quoted,
+            help="define step(self, p, g, rate)",
+        )
 
     def rate(self) -> Tensor:
         """Return the step size, a scalar that all parameters share."""

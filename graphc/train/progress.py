@@ -93,48 +93,49 @@ class Bar(Progress):
 
     def __init__(self, epochs: int, steps: int, console: Any) -> None:
         super().__init__(epochs, steps)
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-        from rich.progress import Progress as RichProgress
+        from rich.live import Live
 
-        self._rich = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
-            console=console,
-            auto_refresh=False,
-            transient=True,
-        )
-        self._task: Any = None
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def begin(self, epoch: int) -> None:
         """Start the bar again."""
         super().begin(epoch)
-        if self._task is None:
-            self._rich.start()
-            self._task = self._rich.add_task("", total=self.steps, text="")
-        self._update(0, "")
+        self._live.start()
+        self._draw(0, "")
 
     def show(self, done: int, logs: Logs) -> None:
         """Move the bar."""
         spent = time.perf_counter() - self._began_epoch
-        speed = f"{1e3 * spent / done:.3g} ms/step" if done else ""
+        speed = f"{1e3 * spent / done:.3g} ms/step"
         left = f"{clock(self.seconds_left(done))} left"
-        self._update(done, " - ".join(p for p in (speed, left, results(logs)) if p))
+        self._draw(done, f" {speed} {left}  {results(logs, ' ')}")
 
     def end(self, logs: Logs) -> None:
         """Turn the bar into a line."""
-        self._rich.console.print(self.line(logs), highlight=False, markup=False)
+        self._say(self.line(logs))
 
     def close(self) -> None:
         """Remove the bar."""
-        self._rich.stop()
+        self._live.stop()
 
-    def _update(self, done: int, text: str) -> None:
-        self._rich.update(
-            self._task, completed=done, description=self.heading(), text=text
-        )
-        self._rich.refresh()
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _draw(self, done: int, text: str) -> None:
+        """Draw the bar as wide as the line leaves room for."""
+        from rich.text import Text
+
+        heading, count = self.heading(), f" {done}/{self.steps}"
+        room = self._console.width - len(heading) - len(count) - len(text) - 2
+        width = min(max(room, 4), 24)
+        full = width * done // self.steps
+        mark = "#" if self._console.options.ascii_only else "━"
+        line = Text(no_wrap=True, overflow="ellipsis")
+        line.append(heading + " " if heading else "")
+        line.append(mark * full, "green").append(mark * (width - full), "dim")
+        line.append(count + text)
+        self._live.update(line, refresh=True)
         self.due = time.perf_counter() + REFRESH
 
 
@@ -156,7 +157,7 @@ class EvaluationBar(Bar):
     def end(self, logs: Logs) -> None:
         """Turn the bar into a line."""
         if logs:
-            self._rich.console.print(results(logs), highlight=False, markup=False)
+            self._say(results(logs))
 
 
 def make_progress(verbose: int | str, epochs: int, steps: int) -> Progress:
@@ -195,14 +196,14 @@ def _terminal(verbose: int | str) -> Any:
     return console if console.is_terminal else None
 
 
-def results(logs: Logs) -> str:
+def results(logs: Logs, between: str = " - ") -> str:
     """Return measured numbers as text.
 
     Example:
         >>> results({"loss": 0.25, "accuracy": 1.0})
         'loss: 0.2500 - accuracy: 1.0000'
     """
-    return " - ".join(f"{name}: {_digits(value)}" for name, value in logs.items())
+    return between.join(f"{name}: {_digits(value)}" for name, value in logs.items())
 
 
 def _digits(value: float) -> str:

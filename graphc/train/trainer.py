@@ -271,11 +271,11 @@ class ModelTrainer:
         y = _declare("y", data.y)
         predicted = self.model(x, training=mode == "train")
         with scope("loss"):
-            loss = _scalar(settings.loss(y, predicted))
+            loss = _scalar("loss", settings.loss(y, predicted))
         measured = [loss]
         for name, metric in settings.metrics.items():
             with scope(name):
-                measured.append(_scalar(metric(y, predicted)))
+                measured.append(_scalar(name, metric(y, predicted)))
         updates = settings.optimizer.updates(loss) if mode == "train" else None
         return compile(
             [x, y],
@@ -301,8 +301,14 @@ def _declare(name: str, array: Array) -> Tensor:
     return input(name, ("N", *array.shape[1:]), array.dtype)
 
 
-def _scalar(found: Tensor) -> Tensor:
+def _scalar(name: str, found: Any) -> Tensor:
     """Return the mean of what a loss or a metric gives for each sample."""
+    if not isinstance(found, Tensor):
+        raise ArgumentError(
+            f"the function {name!r} returned {found!r}, not a tensor",
+            where=here().quoted,
+            help="compute it from (y_true, y_pred) with graphc's functions",
+        )
     return mean(found) if found.ndim else found
 
 

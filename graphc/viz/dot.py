@@ -1,4 +1,4 @@
-"""A graph as text in Graphviz's dot language.
+"""A graph, or any picture, as text in Graphviz's dot language.
 
 The text is a function of the graph alone, so it can be compared and kept. It uses
 what every build of Graphviz has: plain labels, no HTML, one font. Forward, backward
@@ -8,7 +8,9 @@ can tell apart) and by line: solid, dashed, bold.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 
 from graphc.ir.graph import Graph
 from graphc.ir.origins import BACKWARD, FORWARD, UPDATE
@@ -21,6 +23,7 @@ _GREY = "#6e7781"
 _LINE = {FORWARD: "#0072b2", BACKWARD: "#c2570c", UPDATE: "#00815f"}
 _FILL = {FORWARD: "#e3f0f9", BACKWARD: "#fdeadd", UPDATE: "#dff3ec"}
 _BACK = {FORWARD: "#f6fafd", BACKWARD: "#fefaf6", UPDATE: "#f5fbf9"}
+_LIGHT = {"line": "#d0d7de", "fill": "#fafbfc"}
 _STYLE = {FORWARD: "solid", BACKWARD: "dashed", UPDATE: "bold"}
 
 _LOOKS = {FORWARD: "blue, solid", BACKWARD: "orange, dashed", UPDATE: "green, bold"}
@@ -40,6 +43,9 @@ _SHAPES = {
     "saved": {"shape": "box", "style": "filled,dotted", "fontsize": "9"},
     "output": {"shape": "ellipse", "peripheries": "2", "fillcolor": "#fff8c5"},
     "update": {"shape": "cylinder", "style": "filled,bold", "fillcolor": "#efe8fb"},
+    "nest": {"shape": "record", "style": "filled,rounded"},
+    "loop": {"shape": "hexagon", "style": "filled", "fillcolor": "white"},
+    "branch": {"shape": "diamond", "style": "filled", "fillcolor": "white"},
 }
 
 _HEADER = f"""\
@@ -78,12 +84,27 @@ def picture_dot(picture: Picture, name: str) -> str:
         f"  {quote(a)} -> {quote(b)} [style=invis, weight=0]"
         for a, b in picture.stacked
     ]
+    lines += _rows(picture)
     return "\n".join((*lines, "}", ""))
 
 
 def quote(text: str) -> str:
     """Return any text as a dot string that shows exactly this text."""
     return '"' + _escape(text).replace("\n", "\\n") + '"'
+
+
+def record(compartments: Iterable[str]) -> str:
+    """Return texts as the label of a record: one below the other, lines to the left.
+
+    Example:
+        >>> print(record(["sum", "for k0: 4 { r0 }"]))
+        "{sum\\l|for\\ k0:\\ 4\\ \\{\\ r0\\ \\}\\l}"
+    """
+    cells = []
+    for text in compartments:
+        lines = (re.sub(r"[{}|<> ]", r"\\\g<0>", _escape(x)) for x in text.split("\n"))
+        cells.append("".join(f"{line}\\l" for line in lines))
+    return '"{' + "|".join(cells) + '}"'
 
 
 def _escape(text: str) -> str:
@@ -119,7 +140,18 @@ def _phase_order(item: tuple[Frame, list[Box]]) -> int:
 
 
 def _frame(frame: Frame) -> dict[str, str]:
-    group = frame.kind == "group"
+    if frame.kind == "level":
+        return {
+            "label": frame.label,
+            "tooltip": frame.tooltip or frame.label,
+            "style": "filled,rounded",
+            "color": _LIGHT["line"],
+            "fillcolor": _LIGHT["fill"],
+            "fontcolor": _GREY,
+            "fontsize": "9",
+            "margin": "8",
+        }
+    group = frame.kind in ("group", "region")
     return {
         "label": frame.label,
         "tooltip": frame.tooltip or frame.label,
@@ -136,13 +168,17 @@ def _frame(frame: Frame) -> dict[str, str]:
 def _box(box: Box) -> str:
     look = {"label": "\n".join(box.lines), "tooltip": box.tooltip or " "}
     look |= _SHAPES[box.kind]
-    if box.kind == "op":
+    if box.kind in ("op", "nest"):
         look["style"] += f",{_STYLE[box.phase]}"
         look |= {"color": _LINE[box.phase], "fillcolor": _FILL[box.phase]}
     elif box.kind == "saved":
         look |= {"color": _LINE[box.phase], "fillcolor": _BACK[box.phase]}
     elif box.kind == "quiet":
         look["fontcolor"] = _LINE[box.phase]
+    if box.kind == "nest":
+        del look["label"]
+        label = record(box.lines)
+        return f"{quote(box.id)} [label={label}, {_attributes(look)}]"
     return f"{quote(box.id)} [{_attributes(look)}]"
 
 
@@ -159,7 +195,20 @@ def _arrow(arrow: Arrow) -> str:
     if arrow.rows > 1:
         look["minlen"] = str(arrow.rows)
     look["style"] = "dotted" if arrow.crosses else _STYLE[arrow.phase]
+    if arrow.both:
+        look["dir"] = "both"
+    if arrow.back:
+        look |= {"constraint": "false", "style": "dashed"}
     return f"  {quote(arrow.source)} -> {quote(arrow.target)} [{_attributes(look)}]"
+
+
+def _rows(picture: Picture) -> Iterator[str]:
+    """Put boxes side by side, each row below the one before; leaves fit between."""
+    for row in picture.rows:
+        yield f"  {{rank=same; {'; '.join(map(quote, row))}}}"
+    for above, below in pairwise(picture.rows):
+        look = "style=invis, weight=0, minlen=2"
+        yield f"  {quote(above[0])} -> {quote(below[0])} [{look}]"
 
 
 def _legend(picture: Picture) -> str:
@@ -168,6 +217,5 @@ def _legend(picture: Picture) -> str:
     phases = picture.phases
     if len(phases) > 1:
         lines.append("   ".join(f"{p}: {_LOOKS[p]}" for p in phases))
-    if any(box.kind == "saved" for box in picture.boxes):
-        lines.append("a dotted box with a number stands for the box of that number")
+    lines += picture.notes
     return '"' + "".join(_escape(line) + "\\l" for line in lines) + '"'

@@ -18,6 +18,7 @@ from graphc.ir.leaves import INPUT, STATE
 from graphc.ir.nodes import Array, Node, Tensor, leaf_name
 from graphc.ir.op import attr_items
 from graphc.ir.origins import BACKWARD, FORWARD, UPDATE, Origin
+from graphc.ir.printer import Names, region_names, value_names
 from graphc.ir.types import DType
 
 PHASES = (FORWARD, BACKWARD, UPDATE)
@@ -27,6 +28,7 @@ _QUIET = ("broadcast_to", "cast", "reshape", "stop_gradient", "transpose")
 _IMPLIED = ("dtype", "shape", "stream")  # attributes that the type already shows
 _LONGEST = 36  # characters of a line in a box
 _LINKED = 60  # in a graph of more nodes, saved values are named instead of linked
+_SAVED_NOTE = "a dotted box with a number stands for the box of that number"
 _WIDE = 2  # a value with more users has its type on the first arrow only
 
 
@@ -34,7 +36,7 @@ _WIDE = 2  # a value with more users has its type on the first arrow only
 class Frame:
     """A box around others: a layer in one phase, or a group; nested by path."""
 
-    kind: str  # "layer" or "group"
+    kind: str  # "layer", "card" or "group"; in programs "level" or "region"
     key: str
     label: str
     phase: str
@@ -50,7 +52,8 @@ class Box:
     """Something drawn.
 
     kind: op, quiet, number, constant, input, state, fixed-state, output, update, or
-    saved, which stands for another box in another phase.
+    saved, which stands for another box in another phase. Programs have nest, whose
+    lines are compartments, and loop and branch, the heads of regions.
     """
 
     id: str
@@ -74,6 +77,8 @@ class Arrow:
     rows: int = 1  # how far below its source the target is to stand
     operand: int = 0  # its place among several, from 1, where the order matters
     tooltip: str = ""
+    both: bool = False  # the target is changed in place
+    back: bool = False  # upwards: into the next turn of a loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +89,13 @@ class Picture:
     boxes: tuple[Box, ...]
     arrows: tuple[Arrow, ...]
     stacked: Stack = ()  # boxes to be drawn above others
+    rows: tuple[tuple[str, ...], ...] = ()  # boxes side by side, from top to bottom
+    notes: tuple[str, ...] = ()  # more lines under the title
 
     @property
     def phases(self) -> tuple[str, ...]:
         """The phases that occur."""
-        found = {b.phase for b in self.boxes if b.kind in ("op", "quiet")}
+        found = {b.phase for b in self.boxes if b.kind in ("op", "quiet", "nest")}
         return tuple(p for p in PHASES if p in found)
 
 
@@ -131,6 +138,7 @@ class _Drawer:
         self.arrows: list[Arrow] = []
         self.leaves: dict[str, Box] = {}
         self.saved: set[str] = set()  # steps that other boxes stand for
+        self.names: dict[_Value, str] = {}  # the numbers that they have in the text
         self.labelled: set[tuple[str, _Step, int]] = set()  # types already shown
         self.values: dict[Tensor, _Value] = {}
 
@@ -138,7 +146,7 @@ class _Drawer:
         for i, leaf in enumerate((*self.graph.inputs, *self.graph.states)):
             step = _Step(f"l{i}", leaf.node, [], self.graph.origin(leaf.node), ())
             self.values[leaf] = (step, 0)
-        self._open(self.graph.nodes, self.values, None)
+        self._open(self.graph.nodes, self.values, None, value_names(self.graph))
         sinks = [self.values[t] for t in self.graph.roots]
         for step in self.steps:
             for source, _ in step.inputs:
@@ -153,24 +161,36 @@ class _Drawer:
         for leaf in (*self.graph.inputs, *self.graph.states):
             if not self.values[leaf][0].users:
                 self._leaf(self.values[leaf][0], FORWARD)
-        boxes = tuple(self._numbered(b) for b in self.boxes)
+        saved = {s.id: s for s in self.steps if s.id in self.saved}
+        boxes = tuple(
+            self._numbered(b, saved[b.id]) if b.id in saved else b for b in self.boxes
+        )
         arrows = _below(boxes, self.arrows)
-        return Picture(self._title(), boxes, arrows, _stacked(boxes, arrows))
+        notes = (_SAVED_NOTE,) if saved else ()
+        stacked = _stacked(boxes, arrows)
+        return Picture(self._title(), boxes, arrows, stacked, notes=notes)
 
-    def _numbered(self, box: Box) -> Box:
-        if box.id not in self.saved:
-            return box
+    def _numbered(self, box: Box, step: _Step) -> Box:
         first, *rest = box.lines
-        return replace(box, lines=(f"{_ssa(box.id)} {first}", *rest))
+        numbers = ", ".join(self.names[step, r.index] for r in step.node.results)
+        return replace(box, lines=(f"{numbers} {first}", *rest))
 
     def _title(self) -> str:
         count = len(self.graph.nodes)
         return f"{self.graph.name}: {count} node{'s' * (count != 1)}"
 
     def _open(
-        self, nodes: Iterable[Node], values: dict[Tensor, _Value], within: _Step | None
+        self,
+        nodes: Iterable[Node],
+        values: dict[Tensor, _Value],
+        within: _Step | None,
+        names: Names,
+        depth: int = 0,
     ) -> None:
-        """Enter nodes as steps, those of opened regions in the region's place."""
+        """Enter nodes as steps, those of opened regions in the region's place.
+
+        A value has its number in the text: of a region's results that of the region.
+        """
         prefix = f"{within.id}_" if within else "n"
         for i, node in enumerate(nodes):
             origin = self.graph.origin(node)
@@ -181,12 +201,18 @@ class _Drawer:
                 region = node.regions[0]
                 step.path = (*path, _group(step))
                 inner = dict(zip(region.args, inputs, strict=True))
-                self._open(region.nodes, inner, step)
+                first = names[node.results[0]]
+                own = region_names(region, depth)
+                own = {t: f"{first}.{name[1:]}" for t, name in own.items()}
+                self._open(region.nodes, inner, step, own, depth + 1)
                 for result, output in zip(node.results, region.outputs, strict=True):
                     values[result] = inner[output]
+                    self.names[inner[output]] = names[result]
             else:
                 self.steps.append(step)
-                values.update({r: (step, r.index) for r in node.results})
+                for result in node.results:
+                    values[result] = (step, result.index)
+                    self.names[step, result.index] = names[result]
 
     def _deal_cards(self, sinks: list[_Value]) -> None:
         """Frame the ops that update one parameter, with what only they share.
@@ -225,9 +251,9 @@ class _Drawer:
         for step in updates:
             root = find(step)
             if root in names:
-                label = f"{_short(names[root][0])} · update"
+                label = f"{short(names[root][0])} · update"
                 if root.origin.scope:
-                    label = f"{_short(root.origin.scope[0])}: {label}"
+                    label = f"{short(root.origin.scope[0])}: {label}"
                 groups = [f for f in step.path if f.kind == "group"]
                 step.path = (Frame("card", root.id, label, UPDATE), *groups)
 
@@ -261,11 +287,11 @@ class _Drawer:
             if i < len(outputs):
                 name = "output" if len(outputs) == 1 else f"output {i}"
                 label = tensor.node.birth.label or leaf_name(tensor)
-                lines = (name, _short(label)) if label else (name,)
+                lines = (name, short(label)) if label else (name,)
                 box = Box(f"o{i}", "output", lines, FORWARD, (), str(tensor.type))
             else:
                 state = self.graph.updates[i - len(outputs)][0]
-                lines = (_short(leaf_name(state)), "next value")
+                lines = (short(leaf_name(state)), "next value")
                 text = f"{leaf_name(state)} : {state.type} after the step"
                 path = self._card_of(value)
                 box = Box(f"u{i}", "update", lines, UPDATE, path, text)
@@ -285,18 +311,20 @@ class _Drawer:
             if step.origin.place:
                 tooltip += f"\ndeclared at {step.origin.quoted}"
             users = [u.path for u in step.users if u and u.origin.phase == phase]
-            lines = (_short(attrs.name),)
+            lines = (short(attrs.name),)
             box = Box(name, kind, lines, phase, _common(users), tooltip)
             self.leaves[name] = box
             self.boxes.append(box)
         return name
 
-    def _saved(self, step: _Step, path: Path) -> str:
+    def _saved(self, value: _Value, path: Path) -> str:
         """Draw what stands for a forward value in a frame, once; returns its id."""
+        step, index = value
         path = tuple(f for f in path if f.kind != "group")
-        name = "_".join((step.id, "in", *(f.key for f in path)))
+        start = f"{step.id}_{index}" if index else step.id
+        name = "_".join((start, "in", *(f.key for f in path)))
         if name not in self.leaves:
-            lines = (f"{_ssa(step.id)} {step.node.op.name}",)
+            lines = (f"{self.names[value]} {step.node.op.name}",)
             tooltip = _tooltip(step.node, step.origin)
             self.leaves[name] = Box(
                 name, "saved", lines, step.origin.phase, path, tooltip
@@ -329,7 +357,7 @@ class _Drawer:
             start = source.id
             crosses = source.origin.phase != phase
             if crosses and len(self.graph.nodes) > _LINKED:
-                start, crosses = self._saved(source, path), False
+                start, crosses = self._saved(value, path), False
         label = self._type_label(end, start)
         lines = (*reversed(via), *label)
         main = start == source.id and not crosses and not source.node.op.leaf
@@ -344,7 +372,7 @@ class _Drawer:
         self.labelled.add((start, *value))
         if seen and len(step.users) > _WIDE and not step.node.op.leaf:
             return ()
-        text = _short(str(step.node.types[index]))
+        text = short(str(step.node.types[index]))
         return (f"#{index}: {text}" if len(step.node.types) > 1 else text,)
 
 
@@ -357,7 +385,7 @@ def _number(value: _Value) -> str | None:
     if node.op.name == "full":
         return _value_text(node.attrs.value)
     if node.op.name == "dim":
-        return _short(str(node.attrs.size))
+        return short(str(node.attrs.size))
     if node.op.name in _QUIET:
         return _number(value[0].inputs[0])
     return None
@@ -371,11 +399,6 @@ def _folded(step: _Step) -> bool:
 def _quiet_text(node: Node) -> str:
     name = node.op.name
     return f"{name} {_attributes(node)}" if node.inputs[0].ndim > 2 else name
-
-
-def _ssa(id: str) -> str:
-    """Return a number for a step: its place in the graph, `%7`, in a group `%7.2`."""
-    return "%" + id[1:].replace("_", ".")
 
 
 # --- texts --------------------------------------------------------------------------
@@ -395,7 +418,7 @@ def _lines(step: _Step) -> tuple[str, ...]:
         lines.append(f"{sum(len(r.nodes) for r in step.node.regions)} ops inside")
     if step.origin.label:
         lines.append(f"“{step.origin.label}”")
-    return tuple(_short(line) for line in lines)
+    return tuple(short(line) for line in lines)
 
 
 def _attributes(node: Node) -> str:
@@ -429,7 +452,8 @@ def _value_text(value: Any) -> str:
     return str(value)
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """Return a text that fits on a line of a box."""
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
@@ -527,7 +551,7 @@ def _layers(origin: Origin) -> Path:
     for depth, name in enumerate(origin.scope):
         suffix = "" if depth or origin.phase == FORWARD else f" · {origin.phase}"
         key = "/".join((origin.phase, *origin.scope[: depth + 1]))
-        frames.append(Frame("layer", key, _short(name) + suffix, origin.phase))
+        frames.append(Frame("layer", key, short(name) + suffix, origin.phase))
     return tuple(frames)
 
 
@@ -548,6 +572,6 @@ def _common(paths: Sequence[Path]) -> Path:
 
 def _group(step: _Step) -> Frame:
     name, origin = step.node.op.name, step.origin
-    label = f"{name}: {_short(origin.label)}" if origin.label else name
+    label = f"{name}: {short(origin.label)}" if origin.label else name
     tooltip = _tooltip(step.node, origin)
     return Frame("group", step.id, label, origin.phase, tooltip)

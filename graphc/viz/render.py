@@ -14,7 +14,9 @@ from pathlib import Path
 
 from graphc.errors import DrawError
 from graphc.ir.graph import Graph
+from graphc.ir.program import Program
 from graphc.viz.dot import FONT, graph_dot
+from graphc.viz.program_dot import program_dot
 from graphc.viz.wasm import wasm_svg, write_atomically
 
 FORMATS = ("svg", "png", "pdf", "dot", "gv")
@@ -25,8 +27,8 @@ _DPI = 144  # of PNG: crisp on screens of high density
 _MOST_PIXELS = 16_000_000
 
 
-def draw(graph: Graph, path: str | os.PathLike[str]) -> Path:
-    """Draw a graph into a file: .svg, .png, .pdf, .dot or .gv; returns its path.
+def draw(level: Graph | Program, path: str | os.PathLike[str]) -> Path:
+    """Draw a graph or a program into a file: .svg, .png, .pdf, .dot or .gv; returns its path.
 
     Raises:  DrawError for another suffix, or if the file cannot be written.
     Example:
@@ -38,12 +40,16 @@ def draw(graph: Graph, path: str | os.PathLike[str]) -> Path:
         'g.dot'
     """
     format = suffix_format(path)
-    return save(render(graph_dot(graph), format), path)
+    return save(render(_dot_of(level), format), path)
 
 
-def svg(graph: Graph) -> str:
-    """Return the drawing of a graph as SVG text, as notebooks show it."""
-    return render(graph_dot(graph), "svg").decode()
+def svg(level: Graph | Program) -> str:
+    """Return the drawing of a graph or a program as SVG, as notebooks show it."""
+    return render(_dot_of(level), "svg").decode()
+
+
+def _dot_of(level: Graph | Program) -> str:
+    return program_dot(level) if isinstance(level, Program) else graph_dot(level)
 
 
 def render(dot_text: str, format: str) -> bytes:

@@ -15,7 +15,6 @@ from .arith import select as select
 from .arith import sign as sign
 from .arith import sqrt as sqrt
 from .gemm_calls import at as at
-from .gemm_calls import pack as pack
 from .gemm_calls import tile as tile
 from .horizontal import hargmax as hargmax
 from .horizontal import hmax as hmax
@@ -23,6 +22,10 @@ from .horizontal import hmin as hmin
 from .horizontal import hsum as hsum
 from .kernel import kernel as kernel
 from .philox import philox_word as philox_word
+from .tiling import fetch as fetch
+from .tiling import share as share
+from .tiling import tile_place as tile_place
+from .tiling import tiling as tiling
 from .vector import b8 as b8
 from .vector import f32 as f32
 from .vector import f64 as f64

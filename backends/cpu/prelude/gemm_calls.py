@@ -12,8 +12,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import types
+from numba.extending import intrinsic
 
-from .machine import intrinsic
 
 _WORD = ir.IntType(64)
 

@@ -177,26 +177,6 @@ def cached_address(key: str) -> int | None:
         return known.address
 
 
-def prelude_address(module: str, name: str) -> int:
-    """Return the address of kernel ``name`` of the prelude's file ``module``.
-
-    It is known by its name, so that finding it in the cache imports neither the file
-    nor Numba.
-    """
-    key = native.content_key("prelude", module, name, *_versions())
-    known = _LOADED.get(key)
-    if known is None:
-        symbol = f"graphc_{key}"
-
-        def build() -> ModuleRef:
-            found = importlib.import_module(f".{module}", __package__)
-            built: ModuleRef = getattr(found, name).module(symbol)
-            return built
-
-        known = _LOADED[key] = native.load(key, symbol, build, name)
-    return known.address
-
-
 # --- what identifies a kernel ------------------------------------------------------
 
 

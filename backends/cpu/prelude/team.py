@@ -32,8 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from . import layout
-from .kernel import prelude_address
+from . import driver, layout
 
 # A team that did not come together this often in a row is given up.
 STRIKES = 3
@@ -177,12 +176,9 @@ class _MethodDef(ctypes.Structure):
 
 
 @cache
-def _driver() -> tuple[int, int, _MethodDef]:
-    rows, share, run = (
-        prelude_address("driver", name) for name in ("rows", "share", "python_run")
-    )
+def _driver() -> _MethodDef:
     no_arguments = 0x0004  # METH_NOARGS
-    return rows, share, _MethodDef(b"run", run, no_arguments, None)
+    return _MethodDef(b"run", driver.address(), no_arguments, None)
 
 
 def _bind(definition: _MethodDef, value: int) -> Callable[[], int]:
@@ -204,7 +200,7 @@ class Team:
 
     def __init__(self, nt: int | None = None) -> None:
         """Make a team; it has no table yet."""
-        rows, share, definition = _driver()
+        definition = _driver()
         self._memory = aligned_words(layout.TEAM_BYTES // 8)
         self._table: np.ndarray[Any, Any] | None = None
         self._strikes = 0
@@ -215,8 +211,6 @@ class Team:
         if nt > 1 and (omp is None or _forked or not _comes_together(nt)):
             nt = 1
         words = {
-            layout.ROWS: rows,
-            layout.SHARE: share,
             layout.PARALLEL_FOR: omp.parallel_for if omp is not None else 0,
             layout.ARGS_BASE: self.address,
             layout.ARGS_BASE + 16: layout.ADVANCE,

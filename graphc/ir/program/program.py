@@ -13,10 +13,10 @@ contraction reduces once and its epilogue stores.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from graphc.ir.scalar import Expr, Load, walk
 from graphc.ir.types import DType, Shape, TensorType
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from graphc.ir.program.memory import MemoryPlan
 
 Space = Literal["input", "state", "constant", "output", "temp"]
@@ -280,6 +282,25 @@ class Program:
 
     def __len__(self) -> int:
         return len(self.body)
+
+    # Drawing lives above the IR; viz fills these in when graphc is imported.
+    _dot: ClassVar[Callable[[Program], str] | None] = None
+    _draw: ClassVar[Callable[[Program, Any], Any] | None] = None
+    _svg: ClassVar[Callable[[Program], str] | None] = None
+
+    def dot(self) -> str:
+        """Return the drawing as text in Graphviz's dot language."""
+        assert Program._dot is not None
+        return Program._dot(self)
+
+    def draw(self, path: str | PathLike[str]) -> Any:
+        """Draw the program into a file: .svg, .png, .pdf or .dot; returns its path."""
+        assert Program._draw is not None
+        return Program._draw(self, path)
+
+    def _repr_svg_(self) -> str:
+        assert Program._svg is not None
+        return Program._svg(self)
 
 
 def flat(body: tuple[Statement, ...]) -> Iterator[Statement]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import graphc
-from graphc.backends.cpu.module import Source, write_module
+from graphc.backends.cpu.module import write_module
+from graphc.backends.shared.module import Source
 from graphc.ir.graph import Graph
 from graphc.ir.program import Program
 from graphc.ir.target import Target

@@ -235,3 +235,10 @@ def test_layers_outside_a_model_get_different_names() -> None:
 def test_layer_refuses_a_name_that_is_none(name: Any) -> None:
     with pytest.raises(graphc.GraphcError, match="a layer's name is a text without"):
         nn.Dense(3, name=name)
+
+
+def test_a_layer_that_computes_no_tensor_is_refused() -> None:
+    with pytest.raises(graphc.GraphcError, match=r"define call\(self, x, training\)"):
+        nn.Layer()(x_input(4))
+    with pytest.raises(graphc.GraphcError, match="call returned None, not a tensor"):
+        nn.Activation(lambda _: None)(x_input(4))

@@ -145,9 +145,8 @@ def test_sigmoid_then_log_is_exact_at_extremes(kind: Any, shape: Any) -> None:
     found, gradient = both(loss, labels, z)
     assert found == pytest.approx(400.0)
     near = float(-special.expit(-20.0) / 5)
-    np.testing.assert_allclose(
-        gradient, [[0], [-0.2], [0.2], [0], [near]], rtol=1e-6, atol=0
-    )
+    want = np.array([[0], [-0.2], [0.2], [0], [near]])
+    np.testing.assert_allclose(gradient, want, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.int32, np.bool_])

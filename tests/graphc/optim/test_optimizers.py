@@ -48,6 +48,8 @@ def numpy_adam(rate: float, b1: float, b2: float, epsilon: float) -> Step:
     return step
 
 
+FAST: Any = "fast"
+
 CASES: dict[str, Callable[[], tuple[optim.Optimizer, Step]]] = {
     "sgd": lambda: (optim.SGD(0.1), numpy_sgd(0.1, 0.0, False)),
     "momentum": lambda: (optim.SGD(0.1, 0.9), numpy_sgd(0.1, 0.9, False)),
@@ -195,7 +197,7 @@ def test_get_finds_optimizers_and_lists_them() -> None:
     ("make", "message"),
     [
         (lambda: optim.SGD(-0.1), "learning_rate must be a number in"),
-        (lambda: optim.SGD("fast"),  # type: ignore[arg-type] "learning_rate must be a number in"),
+        (lambda: optim.SGD(FAST), "learning_rate must be a number in"),
         (lambda: optim.SGD(momentum=1.0), r"momentum must be a number in \[0, 1\)"),
         (lambda: optim.Adam(beta_1=1.0), r"beta_1 must be a number in \[0, 1\)"),
         (lambda: optim.Adam(beta_2=-0.1), "beta_2 must be a number in"),
@@ -213,6 +215,12 @@ def test_a_learning_rate_out_of_range_is_refused_on_assignment() -> None:
     with pytest.raises(graphc.GraphcError, match="learning_rate must be a number"):
         sgd.learning_rate = -1.0
     assert float(sgd.learning_rate.value) == pytest.approx(0.1)
+
+
+def test_an_optimizer_without_a_step_is_refused() -> None:
+    w = graphc.parameter("w", (3,))
+    with pytest.raises(graphc.GraphcError, match=r"define step\(self, p, g, rate\)"):
+        optim.Optimizer(0.1).updates(graphc.sum(w))
 
 
 def test_an_optimizer_shows_its_name_and_rate() -> None:

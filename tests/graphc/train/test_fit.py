@@ -500,6 +500,20 @@ def test_fit_refuses_options_out_of_range(
     refused(lambda: classifier(backend).fit(XS, LABELS, **options), part)
 
 
+def test_a_loss_that_is_no_tensor_is_refused(backend: str) -> None:
+    model = line_model(backend, loss=lambda y_true, y_pred: 0.0)
+    refused(lambda: model.fit(COUNT, COUNT), "the function 'loss' returned 0.0")
+
+
+def test_two_models_train_in_one_step_under_two_names(backend: str) -> None:
+    x = graphc.input("x", ("N", 6))
+    one, two = (nn.Sequential([nn.Dense(1)], name=name) for name in ("one", "two"))
+    loss = graphc.mean((one(x) - two(x)) ** 2.0)
+    updates = optim.Adam().updates(loss)
+    step = graphc.compile([x], loss, updates, backend=backend)
+    assert step(XS) > step(XS)
+
+
 def test_a_backend_that_is_unknown_leaves_the_model_unbuilt() -> None:
     model = classifier("abacus")
     with pytest.raises(graphc.GraphcError, match="unknown backend 'abacus'"):

@@ -71,7 +71,7 @@ def test_a_terminal_shows_a_bar_with_speed_and_time_left(
     model.fit(X, X, batch_size=10, epochs=2, validation_split=0.2)
     shown = terminal.getvalue()
     assert re.search(
-        r"Epoch 2/2 .*3/4.*ms/step - \d:\d\d left - loss: \d\.\d{4} - mae:",
+        r"Epoch 2/2 ━+ 3/4 [\d.e+-]+ ms/step \d:\d\d left  loss: \d\.\d{4} mae: ",
         re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown),
     )
     assert len(re.findall(r"Epoch \d/2 - .* ms/step - loss: .* val_mae:", shown)) == 2

@@ -1,0 +1,5 @@
+"""`python -m graphc.cli`: the command, where the script is not on the path."""
+
+from graphc.cli.main import app
+
+app()

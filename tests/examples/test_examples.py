@@ -1,0 +1,44 @@
+"""Each example runs by itself, and reaches what it states at its top."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+FILES = sorted(EXAMPLES.glob("*.py"))
+LONG = {"digits.py", "digits_nn.py"}
+
+
+def params() -> list[object]:
+    return [
+        pytest.param(p, id=p.stem, marks=[pytest.mark.long] if p.name in LONG else [])
+        for p in FILES
+    ]
+
+
+@pytest.mark.parametrize("path", params())
+def test_example_reaches_its_figure(path: Path, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", str(path)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert not list(tmp_path.iterdir()), "an example leaves files behind"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_example_states_what_it_reaches_and_how_to_run_it(path: Path) -> None:
+    doc = path.read_text(encoding="utf-8").split('"""')[1]
+    assert f"python examples/{path.name}" in doc
+    assert "%" in doc
+    assert "SystemExit" in path.read_text(encoding="utf-8")

@@ -1,0 +1,232 @@
+"""Random graphs mean the same at every stage, interpreted and compiled.
+
+The meaning is `reference` on the declared graph in float64. How far float32 may be from
+it is measured, not guessed: the graph, taken apart into simple ops, is run again with
+every rounding replaced by a random one of float32's size, and what that changes bounds
+the error, up to a factor.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, note, settings
+from strategies import Sample, samples
+
+import graphc as gc
+from graphc.backends.cpu import backend
+from graphc.backends.reference.interpreter import run_graph
+from graphc.ir.graph import Graph
+from graphc.ir.interpret import run_nodes
+from graphc.ir.nodes import Tensor, leaf_name
+from graphc.ir.program import Program
+from graphc.ir.program.interpret import run_program
+from graphc.passes.decompose import decompose
+
+Array = np.ndarray[Any, Any]
+EPS = float(np.finfo(np.float32).eps)
+FACTOR = 60.0
+
+# Ops whose results are not rounded.
+EXACT = set(
+    "neg abs sign maximum minimum relu where broadcast_to reshape transpose slice unslice "
+    "concatenate take one_hot constant dim iota cast stop_gradient max min argmax equal "
+    "not_equal less less_equal greater greater_equal logical_and logical_or logical_not "
+    "random_uniform random_normal".split()
+)
+INNER = {"sum", "matmul", "scatter_add"}  # round while they add up
+
+
+def wide_values(sample: Sample) -> tuple[Graph, dict[Tensor, Array]]:
+    graph = sample.graph(wide=True)
+    return graph, {v.wide: v.array for v in (*sample.inputs, *sample.states)}
+
+
+def truth(sample: Sample) -> list[Array]:
+    """Return outputs and new states by `reference` in float64."""
+    graph, given = wide_values(sample)
+    outputs, updates = run_graph(graph, given, {}, sample.sizes)
+    return [*outputs, *updates]
+
+
+def noise(sample: Sample, expected: list[Array]) -> list[Array]:
+    """Return how far float32 may take each element from the truth."""
+    graph, given = wide_values(sample)
+    graph = decompose(graph)
+    spread = [np.zeros(e.shape) for e in expected]
+    for seed in range(3):
+        values = shaken(graph, given, sample.sizes, np.random.default_rng(seed))
+        for most, value, e in zip(spread, values, expected, strict=True):
+            if e.dtype.kind != "f":
+                np.testing.assert_array_equal(value, e, "the sample is near a tie")
+            else:
+                np.maximum(most, np.abs(value - e), out=most)
+    return [
+        FACTOR * (most + most.mean() * 0.1 + EPS * np.abs(e) + 1e-30)
+        if e.size
+        else most
+        for most, e in zip(spread, expected, strict=True)
+    ]
+
+
+def shaken(
+    graph: Graph,
+    given: Mapping[Tensor, Array],
+    sizes: Mapping[str, int],
+    rng: np.random.Generator,
+) -> list[Array]:
+    """Run a graph with roundings of float32's size, up or down at random."""
+    values = dict(given)
+
+    def shake(a: Array) -> Array:
+        return a * (1 + EPS * rng.choice([-1.0, 1.0], a.shape)) if a.dtype.kind == "f" else a
+
+    for node in graph.nodes:
+        name = node.op.name
+        if name in INNER:
+            local = {t: shake(values[t]) for t in node.inputs}
+            run_nodes([node], local, sizes)
+            values[node.results[0]] = local[node.results[0]]
+        else:
+            run_nodes([node], values, sizes)
+        exact = name in EXACT
+        if name == "full":
+            value = node.attrs.value
+            exact = np.float32(value) == value
+        if not exact:
+            for r in node.results:
+                values[r] = np.asarray(shake(values[r]))
+    return [values[t] for t in graph.roots]
+
+
+def agree(
+    found: list[Array], expected: list[Array], allowed: list[Array], what: str
+) -> None:
+    assert len(found) == len(expected)
+    for i, (f, e, a) in enumerate(zip(found, expected, allowed, strict=True)):
+        where = f"{what}, result {i}"
+        assert f.shape == e.shape, where
+        if e.dtype.kind != "f":
+            np.testing.assert_array_equal(f, e, where)
+            continue
+        far = ~(np.abs(f.astype(np.float64) - e) <= a)
+        if far.any():
+            at = tuple(int(k[0]) for k in np.nonzero(far))
+            raise AssertionError(
+                f"{where}: {far.sum()} of {far.size} elements are too far off; at {at} "
+                f"{f[at]!r} instead of {e[at]!r}, allowed is {a[at]:.2g}"
+            )
+
+
+def check(sample: Sample, threads: int | None = None) -> None:
+    """Compare every stage of a sample with the truth."""
+    expected = truth(sample)
+    allowed = noise(sample, expected)
+    declared = sample.graph()
+    arrays = sample.arrays
+    old = [p.value for p in sample.parameters()]
+    by_tensor = dict(zip(declared.inputs, arrays, strict=True))
+    held = dict(zip((v.narrow for v in sample.states), old, strict=True))
+    updated = {s.narrow: v.narrow for s, v in sample.updates}
+
+    def interpreted(graph: Graph) -> list[Array]:
+        outputs, updates = run_graph(graph, by_tensor, held, sample.sizes)
+        return [*outputs, *updates]
+
+    agree(interpreted(declared), expected, allowed, "declared")
+    step = gc.compile(
+        list(declared.inputs),
+        [v.narrow for v in sample.outputs],
+        updated,
+        threads=threads,
+    )
+    for name, level in step.stages:
+        if isinstance(level, Graph):
+            agree(interpreted(level), expected, allowed, f"after {name}")
+        else:
+            assert isinstance(level, Program)
+            buffers = run_program(
+                level,
+                {
+                    **{n: a for n, a in zip(level.inputs, arrays, strict=True)},
+                    **{
+                        leaf_name(t): held[t]
+                        for t in level.state_tensors
+                    },
+                },
+                sample.sizes,
+            )
+            made = [buffers[n] for n in level.outputs]
+            made += [buffers[leaf_name(s)] for s, _ in declared.updates]
+            agree(made, expected, allowed, f"program after {name}")
+    outputs = step(*arrays)
+    found = [*outputs, *(p.value for p in updated if isinstance(p, gc.Parameter))]
+    agree(found, expected, allowed, "cpu")
+    for p, before in zip(sample.parameters(), old, strict=True):
+        if p not in updated:
+            np.testing.assert_array_equal(p.value, before)
+
+
+def describe(sample: Sample) -> str:
+    """Return what is needed to run a failing sample again by hand."""
+    lines = [sample.graph().text(), f"sizes = {sample.sizes}"]
+    lines += [f"{v.wide.node.attrs.name} = {v.array.tolist()!r}" for v in sample.inputs]
+    return "\n".join(lines)
+
+
+def explained(sample: Sample, threads: int | None = None) -> None:
+    try:
+        check(sample, threads)
+    except Exception:
+        note(describe(sample))
+        raise
+
+
+COMMON = dict(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@settings(max_examples=40, **COMMON)
+@given(samples())
+def test_random_graphs_mean_the_same_at_every_stage(sample: Sample) -> None:
+    explained(sample)
+
+
+@pytest.mark.long
+@settings(max_examples=int(os.environ.get("GRAPHC_FUZZ", "500")), **COMMON)
+@given(samples())
+def test_many_random_graphs_mean_the_same_at_every_stage(sample: Sample) -> None:
+    explained(sample)
+
+
+@pytest.mark.long
+@settings(max_examples=60, **COMMON)
+@given(samples())
+def test_random_graphs_have_equal_bits_on_two_threads(sample: Sample) -> None:
+    results = []
+    old = [p.value for p in sample.parameters()]
+    work, backend.PARALLEL_WORK = backend.PARALLEL_WORK, 0
+    try:
+        for threads in (1, 2):
+            for p, value in zip(sample.parameters(), old, strict=True):
+                p.value = value
+            step = gc.compile(
+                [v.narrow for v in sample.inputs],
+                [v.narrow for v in sample.outputs],
+                {s.narrow: v.narrow for s, v in sample.updates},
+                threads=threads,
+            )
+            outputs = step(*sample.arrays)
+            results.append([*outputs, *(p.value for p in sample.parameters())])
+    finally:
+        backend.PARALLEL_WORK = work
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, two, describe(sample))
