@@ -9,7 +9,7 @@ Elementwise ops join each other, the reductions that read them and the contracti
 whose results they read; a softmax becomes one group. The test is the lowering
 itself: a group is legal when it lowers to one nest. Ops that only move elements
 (`broadcast_to`, `transpose`, `full`, slices) are repeated in every group that reads
-them. Nothing else is computed twice, and what several groups read is stored once.
+them. What a contraction reads many times is computed before it. Nothing else is computed twice, and what several groups read is stored once.
 
 Preserves every value bit for bit on `reference`; on a backend the order of the
 operations stays, only the memory between them goes.
@@ -26,7 +26,7 @@ from graphc.ir.nodes import Node, Region, Tensor
 from graphc.ir.op import Pointwise, Reduction, View
 from graphc.ir.origins import fixed
 from graphc.ops.regions import FUSED
-from graphc.passes.lowering.group import fits, keeps_order
+from graphc.passes.lowering.group import fits, is_contraction, keeps_order
 from graphc.passes.registry import graph_pass
 
 
@@ -164,6 +164,15 @@ class _Fusion:
         if len(nodes) > self.options.max_ops:
             return False
         if any(self._stores(n) for n in nodes):
+            return False
+        # A contraction reads each element many times: it is computed before.
+        own = set(nodes)
+        if any(
+            t.node in own
+            for n in nodes
+            if is_contraction(n)
+            for t in self.inputs(n)
+        ):
             return False
         # A path from one to the other through a third would become a cycle.
         for a, b in ((first, second), (second, first)):

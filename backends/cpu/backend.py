@@ -30,9 +30,9 @@ from graphc.ir.program.memory import Arena
 
 Array = np.ndarray[Any, Any]
 
-# A step of less work than this (flops, about) runs on one thread: waking others takes
-# longer than it saves.
-PARALLEL_WORK = 400_000
+# A step of less work than this (operations and bytes, so about 0.1 ms) runs on one
+# thread: a team gains little there, and loses much where it has to share its cores.
+PARALLEL_WORK = 4_000_000
 
 # The most that each thread copies of a first operand: what stays in a cache.
 TURNED_BYTES = 4 << 20
@@ -58,6 +58,9 @@ class CpuBackend:
         }
         source = write_module(program, tiles)
         native.set_cache_folder(cache_folder() / "objects")
+        for nest in program.nests:
+            if nest.schedule is not None and nest.schedule.strategy == "tile":
+                gemm.prepare(nest.phases[0].reduces[0].dtype.name)
         name = f"graphc_step_{source.digest}"
         module = load_module(name, source.text, source.lines())
         kernels = []

@@ -243,9 +243,16 @@ class Writer(BlockWriter):
                 self.scalar(e)
 
     def varies(self, e: Expr) -> bool:
-        """Whether an expression differs from lane to lane."""
+        """Whether an index must be computed in vectors.
+
+        It differs from lane to lane, or its way leads through floats, whose rounding
+        and conversion vectors alone know.
+        """
         return any(
-            isinstance(x, Ref) or (isinstance(x, Axis) and x.name == self.axis)
+            isinstance(x, Ref)
+            or (isinstance(x, Axis) and x.name == self.axis)
+            or x.dtype.is_float
+            or (isinstance(x, Apply) and x.prim.startswith("philox"))
             for x in walk(e)
         )
 

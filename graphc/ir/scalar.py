@@ -346,7 +346,8 @@ def apply(prim: str, *args: Any) -> Expr:
     elif dtype is bool_ and prim.startswith("logical"):
         exprs = tuple(cast(e, bool_) for e in exprs)
     else:
-        inner = dtype if dtype is not bool_ else promote(*(e.dtype for e in exprs))
+        # Bools are compared as ints: backends need no comparison of truth values.
+        inner = dtype if dtype is not bool_ else _common(*(e.dtype for e in exprs))
         exprs = tuple(cast(e, inner) for e in exprs)
     if dtype.kind == "i":
         folded = _fold_index(prim, exprs)

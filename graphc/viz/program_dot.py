@@ -33,6 +33,7 @@ from graphc.viz.picture import PHASES, Arrow, Box, Frame, Path, Picture, short
 
 _WIDEST = 6  # nests side by side; more are drawn in several rows
 _LINKED = 30  # in a program of more nests, buffers from far above are named
+_LONGEST = 40  # characters of a line of a nest
 _FAR = 3  # rows: so far an arrow is drawn in such a program
 _PLACES = 4  # of the user's lines in a tooltip
 
@@ -114,8 +115,9 @@ class _Drawer:
         for i, group in enumerate(groups):
             inner = path
             if len(groups) > 1:
-                label = f"level {i}" + (self._alive(i) if not path else "")
-                inner = (*path, Frame("level", f"{key}{i}", label, FORWARD))
+                inner = (*path, Frame("level", f"{key}{i}", "", FORWARD))
+                caption = (f"level {i}", *(self._alive(i) if not path else ()))
+                self._box("level", caption, FORWARD, inner, row)
             for tier in _tiers(self.program, group):
                 for some in _chunks(tier):
                     row = max(self._statement(s, inner, row) for s in some)
@@ -230,7 +232,7 @@ class _Drawer:
             start, (above, other) = source, self.place[source]
             if self.large and row - above > _FAR:
                 start = self._stand_in(root, source, row, path)
-            self._link(start, reader, self._label(buffer, start), phase, other != phase)
+            self._link(start, reader, self._label(buffer, start), other)
         if not sources:
             start = self._leaf(root, row, phase, path)
             lines = (self._type(buffer),)
@@ -244,11 +246,10 @@ class _Drawer:
         target: str,
         lines: tuple[str, ...],
         phase: str,
-        crosses: bool = False,
         both: bool = False,
     ) -> None:
         """Draw an arrow, or write more buffers on the one that is there."""
-        new = Arrow(source, target, lines, phase, crosses, not crosses, both=both)
+        new = Arrow(source, target, lines, phase, both=both)
         old = self.links.get((source, target))
         if old is not None:
             new = replace(new, lines=tuple(dict.fromkeys((*old.lines, *lines))))
@@ -336,16 +337,16 @@ class _Drawer:
         view = f" = {found.view_of}" if found.view_of else ""
         return f"{found.space} {buffer} : {found.type}{view}"
 
-    def _alive(self, level: int) -> str:
+    def _alive(self, level: int) -> tuple[str, ...]:
         """Say how much memory the temporaries that live in a level need."""
         if self.program.plan is None:
-            return ""
+            return ()
         lives = self.program.plan.lifetimes
         alive = [x.buffer for x in lives if x.first <= level <= x.last]
         total: Size = 0
         for name in alive:
             total = total + self.program.buffers[name].bytes
-        return f" · temporaries: {amount(total)} bytes" if alive else ""
+        return ("temporaries:", f"{amount(total)} bytes") if alive else ()
 
     # --- texts ------------------------------------------------------------------------
 
@@ -395,11 +396,18 @@ def _phase_lines(phase: Phase) -> Iterator[str]:
     for verb, wanted in (("store", False), ("add to", True)):
         names = [short(s.buffer) for s in phase.stores if s.accumulate is wanted]
         if names:
-            parts.append(f"{verb} {', '.join(dict.fromkeys(names))}")
+            parts += [f"{verb} {names[0]}", *names[1:]]
     if phase.axes:
-        yield f"for {_axes(phase.axes)} {{ {', '.join(parts)} }}"
-    else:
-        yield from parts
+        parts[0] = f"for {_axes(phase.axes)} {{ {parts[0]}"
+        parts[-1] += " }"
+    line = ""
+    for part in parts:
+        if line and len(line) + len(part) > _LONGEST:
+            yield line + ","
+            line = "    " + part
+        else:
+            line = f"{line}, {part}" if line else part
+    yield line
 
 
 def _phase(nest: Nest) -> str:

@@ -306,6 +306,11 @@ def _row_form(node: Node) -> Shape | None:
     return None
 
 
+def is_contraction(node: Node) -> bool:
+    """Whether a node reduces over products, so that it reads elements many times."""
+    return isinstance(node.op.lower, Reduction) and _row_form(node) is None
+
+
 def _kept(node: Node) -> list[int]:
     return [i for i in range(node.inputs[0].ndim) if i not in node.attrs.axis]
 

@@ -8,7 +8,8 @@ small scratch that the tile wrote, while it is in the first-level cache.
 
 from __future__ import annotations
 
-from functools import cache
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache, partial
 
 from . import native
 from .gemm_ir import Shape, build, shape
@@ -33,12 +34,46 @@ def pack_address(dtype: str = "float32") -> int:
     return _address(dtype, "pack")
 
 
+_WHICH = ("tile", "pack")
+_pending: dict[tuple[str, str], Future[tuple[list[str], bytes]]] = {}
+
+
+def prepare(dtype: str) -> None:
+    """Begin to compile tile and pack beside what this thread does next.
+
+    Most of it is LLVM's work, during which Python runs on: a cold start gets shorter
+    by what the kernels' front end takes.
+    """
+    for which in _WHICH:
+        key, names = _names(dtype, which)
+        if (dtype, which) not in _pending and not native.is_cached(key):
+            task = partial(native.compile_object, partial(build, dtype, *names))
+            _pending[dtype, which] = _worker().submit(task)
+
+
 @cache
-def _address(dtype: str, which: str) -> int:
+def _worker() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="graphc-compile")
+
+
+def _names(dtype: str, which: str) -> tuple[str, tuple[str, str]]:
+    """Return the key of a function, and the names to give to tile and to pack."""
     key = native.content_key("gemm", dtype, which)
     symbol = f"graphc_{key}"
-    names = (symbol, "") if which == "tile" else ("", symbol)
-    found = native.load(key, symbol, lambda: build(dtype, *names), f"gemm {which}")
+    return key, (symbol, "") if which == "tile" else ("", symbol)
+
+
+@cache
+def _address(dtype: str, which: str) -> int:
+    key, names = _names(dtype, which)
+    begun = _pending.get((dtype, which))
+    found = native.load(
+        key,
+        f"graphc_{key}",
+        lambda: build(dtype, *names),
+        f"gemm {which}",
+        begun.result if begun is not None else None,
+    )
     return found.address
 
 

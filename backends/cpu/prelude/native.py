@@ -158,26 +158,40 @@ def find(key: str, symbol: str) -> Native | None:
         return Native(address, True, time.perf_counter() - started)
 
 
+def compile_object(build: Callable[[], llvm.ModuleRef]) -> tuple[list[str], bytes]:
+    """Return the object file of what ``build`` returns, and the functions it needs.
+
+    It holds no lock, so one thread may compile while another runs Numba's front end;
+    llvmlite itself lets one call into LLVM at a time.
+    """
+    module = build()
+    needs = sorted(
+        function.name
+        for function in module.functions
+        if function.is_declaration and not function.name.startswith("llvm.")
+    )
+    return needs, bytes(_machine().emit_object(module))
+
+
 def load(
-    key: str, symbol: str, build: Callable[[], llvm.ModuleRef], name: str
+    key: str,
+    symbol: str,
+    build: Callable[[], llvm.ModuleRef],
+    name: str,
+    made: Callable[[], tuple[list[str], bytes]] | None = None,
 ) -> Native:
     """Return the function ``symbol``, from the cache or from what ``build`` returns.
 
     ``key`` names the code's file in the cache; with an empty key nothing is cached.
-    ``build`` returns an optimised module. ``name`` is for messages.
+    ``build`` returns an optimised module. ``name`` is for messages. ``made`` returns
+    the object file where it is being compiled already.
     """
     with LOCK:
         found = find(key, symbol) if key else None
         if found is not None:
             return found
         started = time.perf_counter()
-        module = build()
-        needs = sorted(
-            function.name
-            for function in module.functions
-            if function.is_declaration and not function.name.startswith("llvm.")
-        )
-        machine_code = _machine().emit_object(module)
+        needs, machine_code = made() if made is not None else compile_object(build)
         address = _link(needs, machine_code, symbol)
         if not address:
             missing = [need for need in needs if not llvm.address_of_symbol(need)]
@@ -188,6 +202,12 @@ def load(
         if key:
             _write(key, needs, machine_code)
         return Native(address, False, time.perf_counter() - started)
+
+
+def is_cached(key: str) -> bool:
+    """Tell whether the cache has a file for ``key``, sound or not."""
+    folder = cache_folder()
+    return folder is not None and (folder / f"{key}.o").exists()
 
 
 def _link(needs: list[str], machine_code: bytes, symbol: str) -> int:

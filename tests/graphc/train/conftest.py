@@ -9,5 +9,5 @@ import pytest
 
 @pytest.fixture
 def backend() -> str:
-    """Return the backend; GRAPHC_TEST_BACKEND=cpu picks another."""
-    return os.environ.get("GRAPHC_TEST_BACKEND", "reference")
+    """Return the backend; GRAPHC_TEST_BACKEND=reference picks another."""
+    return os.environ.get("GRAPHC_TEST_BACKEND", "cpu")
