@@ -72,7 +72,9 @@ def compile(
     program = stages[-1].result
     assert isinstance(final, Graph)
     assert isinstance(program, Program)
-    runner = chosen.build(final, program, bound)
+    owner = dict(zip(graph.states, bound, strict=True))
+    # Passes may find that a state is not needed after all.
+    runner = chosen.build(final, program, [owner[s] for s in final.states])
     return Executable(graph, final, program, stages, runner, bound, structure, chosen)
 
 

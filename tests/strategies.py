@@ -188,6 +188,7 @@ class _Grower:
                 continue
             if np.prod([evaluate(s, self.sizes) for s in shape]) <= 6000:
                 found.append(v)
+        need(found)
         return self.one(found)
 
     def make(self, function: Callable[..., Tensor], *values: Value) -> Value:
@@ -258,8 +259,8 @@ Rule = Callable[[_Grower], Value]
 
 
 def need(condition: Any) -> None:
-    """Refuse an op where a condition does not hold everywhere."""
-    if not np.all(condition):
+    """Refuse an op where a condition does not hold everywhere, or there is nothing."""
+    if not np.all(condition) or (isinstance(condition, list) and not condition):
         raise _Rejected
 
 
@@ -356,6 +357,7 @@ def reduction(g: _Grower) -> Value:
 
 
 def untied(a: Array, axis: Any, name: str) -> None:
+    need(a.size > 0)
     sign = 1 if name == "max" else -1
     best = np.max(sign * a, axis=axis, keepdims=True)
     need(np.sum(sign * a > best - GAP, axis=axis) == 1)

@@ -206,7 +206,7 @@ class Writer(BlockWriter):
         if not varying and step in ("0", "1"):
             return pointer, offset, ""
         if not varying:
-            varying = [f"{self.use('iota')}(0, full) * {self.splat(step)}"]
+            varying = [self._ramp(step)]
         return pointer, offset, self.spread(offset, varying)
 
     def splat(self, text: str) -> str:
@@ -232,7 +232,15 @@ class Writer(BlockWriter):
                 scalars.append(times(self.scalar(e), factor))
         terms = [times(name, factor) if name else factor for name, factor in steps]
         offset = " + ".join([*terms, *scalars]) or "0"
-        return offset, dict(steps).get(self.axis, "0") if self.axis else "0", varying
+        lane = dict(steps).get(self.axis, "0") if self.axis else "0"
+        if varying and lane != "0":
+            varying.append(self._ramp(lane))
+        return offset, lane, varying
+
+    def _ramp(self, step: str) -> str:
+        """Return the vector of what lanes add to the offset of the first."""
+        lanes = f"{self.use('iota')}(0, full)"
+        return lanes if step == "1" else f"{lanes} * {self.splat(step)}"
 
     def prepare(self, e: Expr) -> None:
         """Compute what an index needs before the statement that uses it."""

@@ -7,6 +7,7 @@ variable NUMBA_ENABLE_CUDASIM=1 it is a simulator that runs kernels as Python.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import threading
 from collections.abc import Callable, Iterator
@@ -22,8 +23,8 @@ INSTALL = "pip install 'graphc[cuda]'"
 if importlib.util.find_spec("numba_cuda") is None:
     raise CompileError("the cuda backend needs the package numba-cuda", help=INSTALL)
 try:
-    from numba import cuda
-    from numba.cuda import types
+    # By name, since type checkers see the deprecated module.
+    cuda: Any = importlib.import_module("numba.cuda")
 except ImportError as error:
     raise CompileError(
         f"the package numba-cuda does not work: {error}", help=INSTALL
@@ -35,14 +36,15 @@ if getattr(cuda, "implementation", "") != "NVIDIA":
         help="start Python without -S and -I, which leave out the redirection",
     )
 
-from numba.core import config  # noqa: E402
+types: Any = cuda.types
+_config: Any = importlib.import_module("numba.core.config")
 
-SIMULATED = bool(config.ENABLE_CUDASIM)
+SIMULATED = bool(_config.ENABLE_CUDASIM)
 
 DEFAULT_CC = (9, 0)  # what kernels are compiled for where there is no device
 
 # A small network fills no GPU, which is no mistake of the user's to be warned of.
-config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
+_config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
 
 NO_DEVICE = (
     "set NUMBA_ENABLE_CUDASIM=1 before Python starts to run it, slowly, in Numba's "
@@ -79,11 +81,12 @@ def compile_kernel(
             "Numba's CUDA simulator compiles nothing",
             help="unset NUMBA_ENABLE_CUDASIM to see LLVM IR and PTX",
         )
-    from numba.cuda.compiler import _compile_pyfunc_with_fixup
-
+    compiler: Any = importlib.import_module("numba.cuda.compiler")
+    signed = types.void(*signature)
     with _compiling, nullcontext() if has_device() else _pretended_device(cc):
-        library, _ = _compile_pyfunc_with_fixup(
-            function, types.void(*signature), device=False, abi="numba", cc=cc
+        # What `compile_ptx` does, which keeps the LLVM IR to itself.
+        library, _ = compiler._compile_pyfunc_with_fixup(
+            function, signed, device=False, abi="numba", cc=cc
         )
         return str(library.get_llvm_str()), str(library.get_asm_str(cc=cc))
 
@@ -95,8 +98,7 @@ def _pretended_device(cc: tuple[int, int]) -> Iterator[None]:
     `cc` is given for the kernel, but numba-cuda (0.30) asks the current device for
     the one of each device function that it calls.
     """
-    from numba.cuda import dispatcher
-
+    dispatcher: Any = importlib.import_module("numba.cuda.dispatcher")
     real = dispatcher.get_current_device
     dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=cc)
     try:

@@ -11,6 +11,7 @@ elements, and the results are added up by halves, in an order that is always the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -42,8 +43,8 @@ class Launch:
         if self.shape == "tile":
             *batch, rows, columns = extents
             tiles = (-(-rows // TILE), -(-columns // TILE))
-            return int(product((*batch, *tiles))), (TILE, TILE)
-        points = int(product(extents))
+            return math.prod((*batch, *tiles)), (TILE, TILE)
+        points = math.prod(extents)
         if self.shape == "points":
             return -(-points // BLOCK), min(BLOCK, max(points, 1))
         longest = max((evaluate(n, sizes) for n in self.inner), default=1)

@@ -24,16 +24,13 @@ i64 = types.Array(types.int64, 1, "C")
 b8 = types.Array(types.boolean, 1, "C")
 size = types.int64
 
-if SIMULATED:
-    exp, log, log1p, expm1 = np.exp, np.log, np.log1p, np.expm1
-    sqrt, tanh, cos, power = np.sqrt, np.tanh, np.cos, np.power
-    floor_f32 = floor_f64 = np.floor
-else:
-    from numba.cuda import libdevice
-
-    exp, log, log1p, expm1 = math.exp, math.log, math.log1p, math.expm1
-    sqrt, tanh, cos, power = math.sqrt, math.tanh, math.cos, math.pow
-    floor_f32, floor_f64 = libdevice.floorf, libdevice.floor
+_math: Any = np if SIMULATED else math
+exp, log, log1p, expm1 = _math.exp, _math.log, _math.log1p, _math.expm1
+sqrt, tanh, cos = _math.sqrt, _math.tanh, _math.cos
+power = np.power if SIMULATED else math.pow
+# Numba's math.floor gives an integer.
+floor_f32 = np.floor if SIMULATED else cuda.libdevice.floorf
+floor_f64 = np.floor if SIMULATED else cuda.libdevice.floor
 
 
 def kernel(function: Any) -> Any:

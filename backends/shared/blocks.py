@@ -45,7 +45,7 @@ def identity(monoid: str, dtype: DType) -> float | int:
     if dtype.is_float:
         return float("-inf") if lowest else float("inf")
     bits = 8 * dtype.itemsize - 1
-    return -(2**bits) if lowest else 2**bits - 1
+    return int(-(2**bits) if lowest else 2**bits - 1)
 
 
 @dataclass

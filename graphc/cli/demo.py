@@ -175,7 +175,9 @@ def _many(seed: int, epochs: int, runs: int) -> None:
         reached.append(accuracy(model, *digits.test))
         print(f"seed {one:3}: {reached[-1]:.2%}", flush=True)
     median = statistics.median(reached)
-    print(f"median of {runs}: {median:.2%}, from {min(reached):.2%} to {max(reached):.2%}")
+    print(
+        f"median of {runs}: {median:.2%}, from {min(reached):.2%} to {max(reached):.2%}"
+    )
     _judge(median, f"the median of {runs} runs")
 
 

@@ -234,20 +234,13 @@ def _gpu() -> str:
 
 
 def _cache() -> Iterator[Finding]:
-    from graphc.backends.cpu.prelude.native import cache_folder
+    from graphc.backends.shared.files import cache_folder
 
     folder = cache_folder()
-    if folder is None:
-        yield Finding(
-            "cache",
-            "off",
-            MISSING,
-            "each start compiles anew; set GRAPHC_CACHE_DIR to a folder",
-        )
-    elif _writable(folder):
-        kept = list(folder.glob("*.o")) if folder.is_dir() else []
+    if _writable(folder):
+        kept = [p for p in folder.rglob("*") if p.is_file()]
         size = sum(p.stat().st_size for p in kept) / 1e6
-        yield Finding("cache", f"{folder} ({len(kept)} kernels, {size:.1f} MB)")
+        yield Finding("cache", f"{folder} ({len(kept)} files, {size:.1f} MB)")
     else:
         yield Finding(
             "cache",

@@ -30,6 +30,9 @@ class _Commands(TyperGroup):
         except GraphcError as error:
             complain(f"{type(error).__name__}: {error}")
             raise typer.Exit(1) from None
+        except FileNotFoundError as error:
+            complain(f"there is no file or folder {error.filename}")
+            raise typer.Exit(1) from None
         except BrokenPipeError:  # the reader, `head` for one, has seen enough
             raise typer.Exit(0) from None
 

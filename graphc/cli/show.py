@@ -56,13 +56,8 @@ def show(
         print(level.text())
     elif output.suffix in TEXTS:
         output.write_text(level.text() + "\n", encoding="utf-8")
-    elif hasattr(level, "draw"):
-        level.draw(output)
     else:
-        raise ArgumentError(
-            f"after {stage!r} there is a program, loop nests, which is shown as text",
-            help=f"leave out -o, or use -o {output.with_suffix('.txt')}",
-        )
+        level.draw(output)
     if output is not None:
         complain(f"wrote {output}")
 

@@ -215,7 +215,7 @@ def _rows(picture: Picture) -> Iterator[str]:
         yield f"  {{rank=same; {'; '.join(map(quote, row))}}}"
         if row[0] in captions:
             for other in row[1:]:
-                yield f"  {quote(row[0])} -> {quote(other)} [style=invis, weight=0]"
+                yield f"  {quote(row[0])} -> {quote(other)} [style=invis]"
     for above, below in pairwise(picture.rows):
         look = "style=invis, weight=0, minlen=2"
         yield f"  {quote(above[0])} -> {quote(below[0])} [{look}]"

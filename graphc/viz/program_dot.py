@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from graphc.backends.shared.costs import bytes_of, flops_of
 from graphc.ir.dims import Size
-from graphc.ir.origins import BACKWARD, FORWARD, UPDATE
+from graphc.ir.origins import FORWARD
 from graphc.ir.program import (
     Barrier,
     Call,
@@ -411,9 +411,9 @@ def _phase_lines(phase: Phase) -> Iterator[str]:
 
 
 def _phase(nest: Nest) -> str:
-    """Return the phase that most of a nest's nodes are of; the last of several."""
+    """Return the phase that most of a nest's origins are of, the first of equals."""
     found = [origin.phase for origin in nest.origins]
-    return max((BACKWARD, FORWARD, UPDATE), key=lambda p: (found.count(p), PHASES.index(p)))
+    return max(PHASES, key=found.count)
 
 
 def _tooltip(nest: Nest) -> str:
@@ -466,5 +466,6 @@ def _chunks(tier: Sequence[Statement]) -> Iterator[Sequence[Statement]]:
 
 
 def _regions(path: Path) -> Path:
-    """Return the frames that a leaf stands in: those of regions, not of levels."""
-    return tuple(f for f in path if f.kind == "region")
+    """Return the frames that a leaf stands in: to the innermost region, no level."""
+    last = max((i for i, f in enumerate(path) if f.kind == "region"), default=-1)
+    return path[: last + 1]

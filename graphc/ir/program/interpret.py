@@ -6,6 +6,7 @@ against each other, a reduction reduces the trailing ones.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -110,7 +111,8 @@ def run_nest(nest: Nest, arrays: dict[str, Array], sizes: Mapping[str, int]) -> 
 
 def _reduce(r: ReduceStep, values: list[Array], phase: Phase, outer: int) -> Array:
     lead = values[0].shape[:outer]
-    flat = [v.reshape(*lead, -1) for v in values]
+    inner = math.prod(values[0].shape[outer:])  # -1 is not worked out for no elements
+    flat = [v.reshape(*lead, inner) for v in values]
     dtype = values[-1].dtype
     with np.errstate(all="ignore"):
         if r.monoid == "argmax":

@@ -75,11 +75,19 @@ def test_show_writes_files(
     assert "matmul" in out.read_text(encoding="utf-8")
 
 
-def test_show_cannot_draw_a_program(graphc_command: Command, model_file: Path) -> None:
+def test_show_draws_a_program(graphc_command: Command, model_file: Path) -> None:
     out = model_file.with_name("g.svg")
     ended = graphc_command("show", model_file, "--stage", "lower", "-o", out)
+    assert ended.exit_code == 0, ended.stderr
+    assert "<svg" in out.read_text(encoding="utf-8")
+
+
+def test_show_unknown_format(graphc_command: Command, model_file: Path) -> None:
+    out = model_file.with_name("g.bmp")
+    ended = graphc_command("show", model_file, "-o", out)
     assert ended.exit_code == 1
-    assert "g.txt" in ended.stderr
+    assert "bmp" in ended.stderr
+    assert not out.exists()
 
 
 def test_show_reads_text_files(graphc_command: Command, model_file: Path) -> None:
