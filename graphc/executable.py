@@ -67,7 +67,7 @@ class Executable:
                  then as they were.
         """
         if named or len(args) != len(self._names):
-            args = self._arguments(args, named)
+            args = tuple(self._arguments(args, named))
         arrays = []
         for i, value in enumerate(args):
             if (

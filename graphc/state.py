@@ -20,7 +20,7 @@ from graphc.ir.leaves import State, is_state, make_state
 from graphc.ir.nodes import Node, Tensor, topological
 from graphc.ir.origins import here
 from graphc.ir.types import DTypeLike, TensorType, as_dtype, as_shape, float32
-from graphc.ops.broadcast import weak_dtype
+from graphc.ops.creation import PYTHON
 from graphc.ops.random import fresh
 
 Initializer = Callable[[tuple[int, ...], int, int], Any]
@@ -201,8 +201,8 @@ def variable(name: str, value: Any, dtype: DTypeLike | None = None) -> Parameter
     """Make a state that is not trained: a counter, a running mean, a learning rate."""
     array = np.asarray(value)
     if dtype is None:
-        python = isinstance(value, (bool, int, float))
-        dtype = weak_dtype([value]) if python else array.dtype
+        python = not isinstance(value, (np.ndarray, np.generic))
+        dtype = PYTHON.get(array.dtype.kind, array.dtype) if python else array.dtype
     return parameter(name, array.shape, array, dtype=dtype, trainable=False)
 
 

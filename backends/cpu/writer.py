@@ -70,7 +70,7 @@ def literal(value: float | bool, dtype: DType) -> str:
     found = const(value, dtype)
     assert isinstance(found, Const)
     text = literal_text(found)
-    return f"float('{text}')" if text in ("inf", "-inf", "nan") else text
+    return f'float("{text}")' if text in ("inf", "-inf", "nan") else text
 
 
 @dataclass

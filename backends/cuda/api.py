@@ -37,7 +37,7 @@ if getattr(cuda, "implementation", "") != "NVIDIA":
     )
 
 types: Any = cuda.types
-_config: Any = importlib.import_module("numba.core.config")
+_config: Any = importlib.import_module("numba.cuda.core.config")
 
 SIMULATED = bool(_config.ENABLE_CUDASIM)
 
@@ -61,7 +61,7 @@ def compute_capability() -> tuple[int, int]:
     """Return what kernels are compiled for: the device's, or 9.0 without one."""
     if SIMULATED or not has_device():
         return DEFAULT_CC
-    major, minor = cuda.get_current_device().compute_capability
+    major, minor = cuda.get_current_device().compute_capability[:2]
     return int(major), int(minor)
 
 

@@ -7,6 +7,7 @@ comments or lines.
 from __future__ import annotations
 
 import hashlib
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,9 @@ from graphc.backends.shared.arguments import Argument, Arguments
 from graphc.backends.shared.blocks import PAD
 from graphc.ir.program import Nest, Program
 from graphc.ir.program.text import nest_lines
+
+
+WIDTH = 88
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,58 @@ class KernelText:
         first, *rest = self.doc
         text = [f'{PAD}"""{first}', *(f"{PAD}{line}" if line else "" for line in rest)]
         head = ["@kernel", *_head(self.name, self.parameters)]
-        return "\n".join([*head, *text, f'{PAD}"""', self.body, ""])
+        body = [w for line in self.body.splitlines() for w in wrapped(line)]
+        return "\n".join([*head, *text, f'{PAD}"""', *body, ""])
 
     @property
     def key(self) -> tuple[str, str]:
         """What makes it equal to another: all but its name and its notes."""
         body = "\n".join(x.partition("  #")[0] for x in self.body.splitlines())
         return self.parameters, body
+
+
+def wrapped(line: str) -> list[str]:
+    """Return a statement as lines of at most 88 columns, broken as ruff does it."""
+    if len(line) <= WIDTH:
+        return [line]
+    code, mark, note = line.partition("  # ")
+    pad = code[: len(code) - len(code.lstrip())]
+    if mark:
+        return [f"{pad}# {note}", *wrapped(code)]
+    opening, closing = code.find("("), code.rfind(")")
+    if opening < 0 or not _encloses(code, opening, closing):
+        return [line]
+    inner = code[opening + 1 : closing]
+    if len(pad) + len(PAD) + len(inner) <= WIDTH:
+        middle = [inner]
+    else:
+        middle = [f"{piece}," for piece in _pieces(inner)]
+    return [
+        code[: opening + 1],
+        *(f"{pad}{PAD}{line}" for line in middle),
+        f"{pad}{code[closing:]}",
+    ]
+
+
+def _encloses(code: str, opening: int, closing: int) -> bool:
+    """Whether these two brackets belong together."""
+    depth = 0
+    for i in range(opening, closing):
+        depth += (code[i] == "(") - (code[i] == ")")
+        if depth == 0:
+            return False
+    return depth == 1
+
+
+def _pieces(inner: str) -> list[str]:
+    """Split arguments at their commas."""
+    found, depth, start = [], 0, 0
+    for i, letter in enumerate(inner):
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth == 0:
+            found.append(inner[start:i].strip())
+            start = i + 1
+    return [*found, inner[start:].strip()]
 
 
 def _head(name: str, parameters: str) -> list[str]:
@@ -131,18 +180,28 @@ def _steps(
     lines = ["# What a step runs, in order: a kernel, and its buffers and sizes.", ""]
     lines += ["STEPS = ["]
     names = _public_names(program)
+    each = iter(calls)
     for statement in program.body:
         if not isinstance(statement, Nest):
             lines.append(f'{PAD}"barrier",')
             continue
-        _, k, words = next(c for c in calls if c[0] is statement)
+        _, k, words = next(each)
         shown = [
             f"{w.name}={names.get(str(w.value), w.value)}"
             for w in words
             if w.kind in ("buffer", "size")
         ]
-        lines.append(f"{PAD}({kernels[k].name}, {', '.join(shown)!r}),")
+        lines += _step(kernels[k].name, ", ".join(shown))
     return [*lines, "]"]
+
+
+def _step(kernel: str, shown: str) -> list[str]:
+    line = f'{PAD}({kernel}, "{shown}"),'
+    if len(line) <= WIDTH:
+        return [line]
+    texts = textwrap.wrap(shown, WIDTH - 2 * len(PAD) - 3)
+    texts = [f'{PAD}{PAD}"{t} "' for t in texts[:-1]] + [f'{PAD}{PAD}"{texts[-1]}",']
+    return [f"{PAD}(", f"{PAD}{PAD}{kernel},", *texts, f"{PAD}),"]
 
 
 def _public_names(program: Program) -> dict[str, str]:

@@ -159,7 +159,9 @@ def _step(node: Node, g: Sequence[Cotangent | None]) -> Sequence[Cotangent | Non
     if isinstance(op.gradient, NonDifferentiable):
         return [None] * len(node.inputs)
     if op.scalar is not None or op.name == "where":
-        return op.gradient(node, g)  # these rules keep selects themselves
+        keeps_selects: Any = op.gradient  # these rules take and return `Selected`
+        found: Sequence[Cotangent | None] = keeps_selects(node, g)
+        return found
     (first, *rest) = g
     if op.moves and isinstance(first, Selected) and not rest:
         values = op.gradient(node, [first.value])

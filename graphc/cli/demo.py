@@ -123,7 +123,6 @@ def start_line(step: Executable, seconds: float) -> str:
 def leave(model: Sequential, step: Executable, out: Path) -> None:
     """Write the drawings, the loop nests and the generated module into a folder."""
     from graphc.cli.load import forward
-    from graphc.cli.show import pick
 
     out.mkdir(parents=True, exist_ok=True)
     forward(model).draw(out / "model.svg")
@@ -184,8 +183,8 @@ def _many(seed: int, epochs: int, runs: int) -> None:
 def _judge(reached: float, what: str) -> None:
     if reached < GOAL:
         complain(
-            f"{what} is {reached:.2%}, under the {GOAL:.0%} that this network reaches.\n"
-            "  help: with the default --epochs this is a fault of graphc; please report "
-            "it with the output of graphc doctor"
+            f"{what} is {reached:.2%}, under the {GOAL:.0%} that the network reaches.\n"
+            "  help: with the default --epochs this is a fault of graphc; please "
+            "report it with the output of graphc doctor"
         )
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`graphc show`: draw or print a graph at any stage."""
+"""`graphc show`: draw or print a graph or a program, at any stage."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def show(
         typer.Option("-p", "--passes", help="A pipeline, such as 'simplify,cse,fuse'."),
     ] = None,
 ) -> None:
-    """Draw a graph, at any stage, or print its text."""
+    """Draw a graph or its program, at any stage, or print the text."""
     from graphc.cli.load import load
 
     found = stages(load(file), passes)

@@ -265,8 +265,9 @@ class Tensor:
         return _call("transpose", self, order or None)
 
 
-def _call(name: str, *args: Any) -> Any:
-    return FUNCTIONS[name](*args)
+def _call(name: str, *args: Any) -> Tensor:
+    found: Tensor = FUNCTIONS[name](*args)
+    return found
 
 
 class Region:

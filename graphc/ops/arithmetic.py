@@ -92,6 +92,7 @@ def _pow_exponent(x: Any, z: Any) -> Any:
 neg = primitive(
     "neg", symbolic=lambda x: -x, grad=lambda x, y: -1, doc="y = -x;  dx = -g"
 )
+sign: Op
 abs = primitive(
     "abs",
     symbolic="Abs",

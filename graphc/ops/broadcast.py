@@ -117,8 +117,10 @@ def sum_to(g: Tensor, shape: Shape) -> Tensor:
     axes = (*range(lead), *ones)
     if not axes:
         return g
-    total = FUNCTIONS["sum"](g, axes)
-    return total if total.shape == shape else FUNCTIONS["reshape"](total, shape)
+    total: Tensor = FUNCTIONS["sum"](g, axes)
+    if total.shape != shape:
+        total = FUNCTIONS["reshape"](total, shape)
+    return total
 
 
 BROADCAST_TO = register(

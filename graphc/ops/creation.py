@@ -231,6 +231,10 @@ def full(shape: Any, value: float | bool, dtype: DTypeLike | None = None) -> Ten
     return make1(FULL, (), Full(kind, as_shape(shape), exact))
 
 
+# The dtype of Python's own numbers, by NumPy's kind.
+PYTHON = {"b": bool_, "i": int32, "f": float32}
+
+
 def _weak(value: float | bool) -> DType:
     if isinstance(value, bool):
         return bool_
@@ -268,7 +272,7 @@ def constant(value: Any, dtype: DTypeLike | None = None) -> Tensor:
             help="give numbers or bools",
         )
     if dtype is None and python:
-        dtype = {"b": bool_, "i": int32, "f": float32}[array.dtype.kind]
+        dtype = PYTHON[array.dtype.kind]
         fits = np.iinfo(np.int32)
         if dtype is int32 and array.size and (
             array.max() > fits.max or array.min() < fits.min

@@ -219,7 +219,8 @@ def scale(g: Cotangent, partial: Any) -> Cotangent | None:
         return Selected(partial.condition, inner)
     if isinstance(partial, (int, float)) and partial in (1, -1):
         return g if partial == 1 else -g
-    return g * partial
+    product: Tensor = g * partial
+    return product
 
 
 def _symbolic_partials(

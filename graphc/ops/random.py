@@ -164,7 +164,8 @@ def uniform(
     unit = _make(RANDOM_UNIT, shape, dtype, seed, step, stream)
     if (low, high) == (0.0, 1.0):
         return unit
-    return unit * (high - low) + low
+    found: Tensor = unit * (high - low) + low
+    return found
 
 
 def normal(
@@ -181,7 +182,8 @@ def normal(
     unit = _make(RANDOM_NORMAL, shape, dtype, seed, step, stream)
     if (mean, std) == (0.0, 1.0):
         return unit
-    return unit * std + mean
+    found: Tensor = unit * std + mean
+    return found
 
 
 def bernoulli(
@@ -193,7 +195,8 @@ def bernoulli(
     stream: int | None = None,
 ) -> Tensor:
     """Draw bools that are true with probability p (a number or a float32 tensor)."""
-    return _make(RANDOM_UNIT, shape, float32, seed, step, stream) < p
+    found: Tensor = _make(RANDOM_UNIT, shape, float32, seed, step, stream) < p
+    return found
 
 
 @public

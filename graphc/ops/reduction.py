@@ -403,15 +403,16 @@ def finite_max(x: Tensor, axis: tuple[int, ...]) -> Tensor:
     So that a row of -inf gives a sum of 0, not NaN; as JAX and SciPy do.
     """
     top = max(x, axis, keepdims=True)
-    return where(FUNCTIONS["abs"](top) < float("inf"), top, 0.0)
+    found: Tensor = where(FUNCTIONS["abs"](top) < float("inf"), top, 0.0)
+    return found
 
 
 def _logsumexp_rule(x: Tensor, attrs: Axes) -> Tensor:
     top = finite_max(x, attrs.axis)
-    total = log(sum(exp(x - top), attrs.axis, keepdims=True)) + top
-    if attrs.keepdims:
-        return total
-    return FUNCTIONS["reshape"](total, reduced(x.shape, attrs))
+    total: Tensor = log(sum(exp(x - top), attrs.axis, keepdims=True)) + top
+    if not attrs.keepdims:
+        total = FUNCTIONS["reshape"](total, reduced(x.shape, attrs))
+    return total
 
 
 def _logsumexp_gradient(node: Node, cotangents: Any) -> Any:
@@ -448,7 +449,7 @@ class Along:
 
 
 def _softmax_rule(x: Tensor, attrs: Along) -> Tensor:
-    e = exp(x - finite_max(x, attrs.axis))
+    e: Tensor = exp(x - finite_max(x, attrs.axis))
     return e / sum(e, attrs.axis, keepdims=True)
 
 
@@ -483,7 +484,8 @@ SOFTMAX = _decomposed(
 
 def _log_softmax_rule(x: Tensor, attrs: Along) -> Tensor:
     shifted = x - finite_max(x, attrs.axis)
-    return shifted - log(sum(exp(shifted), attrs.axis, keepdims=True))
+    total: Tensor = log(sum(exp(shifted), attrs.axis, keepdims=True))
+    return shifted - total
 
 
 def _log_softmax_gradient(node: Node, cotangents: Any) -> Any:
@@ -511,7 +513,8 @@ LOG_SOFTMAX = _decomposed(
 
 
 def _norm_rule(x: Tensor, attrs: Axes) -> Tensor:
-    return sqrt(sum(x * x, attrs.axis, attrs.keepdims))
+    found: Tensor = sqrt(sum(x * x, attrs.axis, attrs.keepdims))
+    return found
 
 
 def _norm_gradient(node: Node, cotangents: Any) -> Any:

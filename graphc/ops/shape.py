@@ -214,6 +214,7 @@ def _last(attrs: Slices, i: int) -> Size:
     return attrs.start[i] + (attrs.shape[i] - 1) * attrs.step[i] + 1
 
 
+UNSLICE: Op
 SLICE = register(
     Op(
         name="slice",
@@ -385,8 +386,8 @@ def _slice_range(k: slice, size: Size) -> tuple[Size, Size, int]:
         if bound is not None and not isinstance(bound, (int, np.integer, Dim)):
             raise ArgumentError(f"a slice's bounds must be ints, not {bound!r}")
     if isinstance(size, int) and not any(isinstance(b, Dim) for b in (k.start, k.stop)):
-        first, last, by = k.indices(size)
-        return first, len(range(first, last, by)), by
+        at, end, by = k.indices(size)
+        return at, len(range(at, end, by)), by
     first = 0 if k.start is None else _bound(k.start, size)
     last = size if k.stop is None else _bound(k.stop, size)
     count = (last - first + by - 1) // by if by != 1 else last - first
@@ -457,8 +458,8 @@ def _concatenate_gradient(node: Node, cotangents: Any) -> Any:
     found = []
     for t in node.inputs:
         size = t.shape[axis]
-        begin = [0] * t.ndim
-        begin[axis] = start  # type: ignore[call-overload]
+        begin: list[Size] = [0] * t.ndim
+        begin[axis] = start
         attrs = Slices(tuple(begin), t.shape, (1,) * t.ndim)
         found.append(None if g is None else make1(SLICE, (g,), attrs))
         start = start + size

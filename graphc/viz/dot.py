@@ -44,7 +44,6 @@ _SHAPES = {
     "output": {"shape": "ellipse", "peripheries": "2", "fillcolor": "#fff8c5"},
     "update": {"shape": "cylinder", "style": "filled,bold", "fillcolor": "#efe8fb"},
     "nest": {"shape": "record", "style": "filled,rounded"},
-    "level": {"shape": "plain", "fontsize": "9"},
     "loop": {"shape": "hexagon", "style": "filled", "fillcolor": "white"},
     "branch": {"shape": "diamond", "style": "filled", "fillcolor": "white"},
 }
@@ -174,8 +173,6 @@ def _box(box: Box) -> str:
         look |= {"color": _LINE[box.phase], "fillcolor": _FILL[box.phase]}
     elif box.kind == "saved":
         look |= {"color": _LINE[box.phase], "fillcolor": _BACK[box.phase]}
-    elif box.kind == "level":
-        look["fontcolor"] = _GREY
     elif box.kind == "quiet":
         look["fontcolor"] = _LINE[box.phase]
     if box.kind == "nest":
@@ -206,21 +203,12 @@ def _arrow(arrow: Arrow) -> str:
 
 
 def _rows(picture: Picture) -> Iterator[str]:
-    """Put boxes side by side, each row below the one before; leaves fit between.
-
-    Captions of levels stand at the left of their row, one below the other.
-    """
-    captions = [b.id for b in picture.boxes if b.kind == "level"]
+    """Put boxes side by side, each row below the one before; leaves fit between."""
     for row in picture.rows:
         yield f"  {{rank=same; {'; '.join(map(quote, row))}}}"
-        if row[0] in captions:
-            for other in row[1:]:
-                yield f"  {quote(row[0])} -> {quote(other)} [style=invis]"
     for above, below in pairwise(picture.rows):
         look = "style=invis, weight=0, minlen=2"
         yield f"  {quote(above[0])} -> {quote(below[0])} [{look}]"
-    for one, next in pairwise(captions):
-        yield f"  {quote(one)} -> {quote(next)} [style=invis, weight=50]"
 
 
 def _legend(picture: Picture) -> str:

@@ -53,8 +53,7 @@ class Box:
 
     kind: op, quiet, number, constant, input, state, fixed-state, output, update, or
     saved, which stands for another box in another phase. Programs have nest, whose
-    lines are compartments, loop and branch, the heads of regions, and level, the
-    caption at the left of a frame.
+    lines are compartments, and loop and branch, the heads of regions.
     """
 
     id: str

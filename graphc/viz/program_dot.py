@@ -32,7 +32,7 @@ from graphc.viz.dot import picture_dot
 from graphc.viz.picture import PHASES, Arrow, Box, Frame, Path, Picture, short
 
 _WIDEST = 6  # nests side by side; more are drawn in several rows
-_LINKED = 30  # in a program of more nests, buffers from far above are named
+_LINKED = 20  # in a program of more nests, buffers from far above are named
 _LONGEST = 40  # characters of a line of a nest
 _FAR = 3  # rows: so far an arrow is drawn in such a program
 _PLACES = 4  # of the user's lines in a tooltip
@@ -41,6 +41,7 @@ _NOTES = {
     "both": "an arrow with two heads: changed in place",
     "saved": "a dotted box stands for a buffer that is written further up",
     "lives": "@ 0..2: in memory from level 0 to level 2",
+    "alive": "level 0 · bytes: of the temporaries then in memory",
 }
 
 Sources = tuple[str, ...]  # the boxes that may have written a buffer last
@@ -107,17 +108,14 @@ class _Drawer:
 
     # --- statements -------------------------------------------------------------------
 
-    def _body(
-        self, body: Sequence[Statement], path: Path, row: int, key: str
-    ) -> int:
+    def _body(self, body: Sequence[Statement], path: Path, row: int, key: str) -> int:
         """Draw statements from a row on; returns the row below them."""
         groups = _groups(body)
         for i, group in enumerate(groups):
             inner = path
             if len(groups) > 1:
-                inner = (*path, Frame("level", f"{key}{i}", "", FORWARD))
-                caption = (f"level {i}", *(self._alive(i) if not path else ()))
-                self._box("level", caption, FORWARD, inner, row)
+                label = f"level {i}" + (self._alive(i) if not path else "")
+                inner = (*path, Frame("level", f"{key}{i}", label, FORWARD))
             for tier in _tiers(self.program, group):
                 for some in _chunks(tier):
                     row = max(self._statement(s, inner, row) for s in some)
@@ -132,7 +130,10 @@ class _Drawer:
             return self._step(s, "nest", lines, phase, path, row, _tooltip(s))
         if isinstance(s, Call):
             options = "".join(f"\n{k}={v}" for k, v in s.options)
-            lines = (f"call {short(s.routine)}", f"store {', '.join(s.writes)}{options}")
+            lines = (
+                f"call {short(s.routine)}",
+                f"store {', '.join(s.writes)}{options}",
+            )
             return self._step(s, "nest", lines, FORWARD, path, row, s.routine)
         assert isinstance(s, (Loop, If))
         return self._region(s, path, row)
@@ -198,7 +199,11 @@ class _Drawer:
         for root, sources, reader in reads:
             for writer in self.writers.get(root, ()):
                 known = (writer, reader) in self.links or writer == reader
-                if sources == before.get(root, ()) and writer not in sources and not known:
+                if (
+                    sources == before.get(root, ())
+                    and writer not in sources
+                    and not known
+                ):
                     _, phase = self.place[reader]
                     lines = (f"next {short(root)}",)
                     tip = self._tooltip(root)
@@ -299,12 +304,16 @@ class _Drawer:
             self.boxes.append(self.leaves[name])
         return name
 
-    def _update(self, states: Sequence[str], writer: str, path: Path, both: bool) -> None:
+    def _update(
+        self, states: Sequence[str], writer: str, path: Path, both: bool
+    ) -> None:
         """Draw the states that a nest changes, in place or not, below it."""
         types = list(dict.fromkeys(map(self._type, states)))
         names = [short(s) for s in states]
         if len(types) > 1:
-            names = [f"{n}: {self._type(s)}" for n, s in zip(names, states, strict=True)]
+            names = [
+                f"{n}: {self._type(s)}" for n, s in zip(names, states, strict=True)
+            ]
         name = f"{writer}_{'in' if both else 'over'}"
         tip = "\n".join(map(self._tooltip, states))
         _, phase = self.place[writer]
@@ -337,16 +346,19 @@ class _Drawer:
         view = f" = {found.view_of}" if found.view_of else ""
         return f"{found.space} {buffer} : {found.type}{view}"
 
-    def _alive(self, level: int) -> tuple[str, ...]:
+    def _alive(self, level: int) -> str:
         """Say how much memory the temporaries that live in a level need."""
         if self.program.plan is None:
-            return ()
+            return ""
         lives = self.program.plan.lifetimes
         alive = [x.buffer for x in lives if x.first <= level <= x.last]
         total: Size = 0
         for name in alive:
             total = total + self.program.buffers[name].bytes
-        return ("temporaries:", f"{amount(total)} bytes") if alive else ()
+        if not alive:
+            return ""
+        self.notes.add("alive")
+        return f" · {amount(total)} bytes"
 
     # --- texts ------------------------------------------------------------------------
 
@@ -419,7 +431,9 @@ def _phase(nest: Nest) -> str:
 def _tooltip(nest: Nest) -> str:
     """Return the whole nest as text, and where it comes from."""
     lines = nest_lines(nest.replace(summary=""))
-    ops = nest.summary.split(" ", 1)[1] if nest.summary.startswith("%") else nest.summary
+    ops = (
+        nest.summary.split(" ", 1)[1] if nest.summary.startswith("%") else nest.summary
+    )
     lines += [f"computes {ops}"] if ops else []
     places = list(dict.fromkeys(o.quoted for o in nest.origins if o.place))
     lines += places[:_PLACES]

@@ -28,7 +28,9 @@ _MOST_PIXELS = 16_000_000
 
 
 def draw(level: Graph | Program, path: str | os.PathLike[str]) -> Path:
-    """Draw a graph or a program into a file: .svg, .png, .pdf, .dot or .gv; returns its path.
+    """Draw a graph or a program into a file by its suffix; returns the file's path.
+
+    The suffix is one of .svg, .png, .pdf, .dot and .gv.
 
     Raises:  DrawError for another suffix, or if the file cannot be written.
     Example:
@@ -40,15 +42,15 @@ def draw(level: Graph | Program, path: str | os.PathLike[str]) -> Path:
         'g.dot'
     """
     format = suffix_format(path)
-    return save(render(_dot_of(level), format), path)
+    return save(render(_text(level), format), path)
 
 
 def svg(level: Graph | Program) -> str:
     """Return the drawing of a graph or a program as SVG, as notebooks show it."""
-    return render(_dot_of(level), "svg").decode()
+    return render(_text(level), "svg").decode()
 
 
-def _dot_of(level: Graph | Program) -> str:
+def _text(level: Graph | Program) -> str:
     return program_dot(level) if isinstance(level, Program) else graph_dot(level)
 
 

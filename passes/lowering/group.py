@@ -202,7 +202,7 @@ class GroupLowering:
                 ZERO if size == 1 else axis(f"k{next(names)}") for size in extents
             )
             value = how.rule(self._site(node, index), inner)
-            values = (value,)
+            values: tuple[Expr, ...] = (value,)
             if how.monoid == "argmax":
                 position: Expr = ZERO
                 for i, size in zip(inner, extents, strict=True):

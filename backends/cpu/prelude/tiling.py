@@ -33,7 +33,7 @@ def _ceiling(builder: Any, a: Any, b: Any) -> Any:
 
 
 def _words(n: int) -> Any:
-    return types.UniTuple(types.int64, n)
+    return types.UniTuple(types.int64, n)  # type: ignore[no-untyped-call]
 
 
 @intrinsic

@@ -75,7 +75,7 @@ def run_nest(nest: Nest, arrays: dict[str, Array], sizes: Mapping[str, int]) -> 
 
         def leaf(e: Expr, axes: Any = axes, extra: int = len(inner)) -> Array:
             if isinstance(e, Axis):
-                return axes[e.name]
+                return np.asarray(axes[e.name])
             if isinstance(e, SizeOf):
                 return np.asarray(evaluate(e.size, sizes))
             if isinstance(e, Ref):
@@ -85,7 +85,7 @@ def run_nest(nest: Nest, arrays: dict[str, Array], sizes: Mapping[str, int]) -> 
             source = arrays[e.buffer]
             if source.size == 0:
                 return np.zeros(np.broadcast_shapes(*(i.shape for i in index)))
-            return source[index]
+            return np.asarray(source[index])
 
         values = {
             r.name: [np.broadcast_to(evaluate_expr(v, leaf), shape) for v in r.values]

@@ -70,4 +70,4 @@ def test_constants_keep_their_exact_values():
     x = graphc.input("x", ("N",))
     text = module_of([x], [x * 0.1 + float("inf")]).text
     assert "splat_f32(0.1, full)" in text
-    assert "splat_f32(float('inf'), full)" in text
+    assert 'splat_f32(float("inf"), full)' in text

@@ -13,9 +13,6 @@ import pytest
 
 SCENARIOS = Path(__file__).with_name("scenarios.py")
 
-if importlib.util.find_spec("numba_cuda") is None:
-    collect_ignore_glob = ["test_*.py"]
-
 
 @pytest.fixture(scope="session")
 def scenarios() -> Any:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
+import runpy
 from typing import Any
 
 import numpy as np
 import pytest
 
 import graphc
-from graphc.backends.cuda.api import has_device
-from graphc.backends.cuda.backend import CudaBackend
 from graphc.errors import CompileError
 from graphc.executable import Executable
 from graphc.ir.program import Loop
+
+pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
+
+from graphc.backends.cuda import api
+from graphc.backends.cuda.api import has_device
+from graphc.backends.cuda.backend import CudaBackend
 
 no_device = pytest.mark.skipif(has_device(), reason="there is a CUDA device")
 
@@ -72,6 +78,13 @@ def test_step_without_a_device_says_what_to_do() -> None:
     with pytest.raises(CompileError, match="no CUDA device") as error:
         step(np.zeros((2, 4), np.float32))
     assert "NUMBA_ENABLE_CUDASIM" in str(error.value)
+
+
+def test_missing_numba_cuda_says_what_to_install(monkeypatch: Any) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(CompileError, match="numba-cuda") as error:
+        runpy.run_path(str(api.__file__))
+    assert "graphc[cuda]" in error.value.help
 
 
 def test_memory_is_planned_without_a_device() -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
+pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
+
 
 @pytest.mark.long
 def test_training_step_agrees_with_reference(simulate: Callable[..., None]) -> None:
