@@ -99,7 +99,8 @@ class Executable:
     def _arguments(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
         if len(args) > len(self._names):
             raise InputError(
-                f"the step takes {len(self._names)} inputs, {len(args)} were given",
+                f"the step takes {len(self._names)} input"
+                f"{'s' * (len(self._names) != 1)}, {len(args)} were given",
                 help=f"it takes {', '.join(self._names)}",
             )
         given = dict(zip(self._names, args, strict=False))
@@ -121,12 +122,7 @@ class Executable:
         return [given[n] for n in self._names]
 
     def _bind(self, shapes: tuple[tuple[int, ...], ...]) -> Bound:
-        given = [
-            (name, t.type, shape)
-            for name, t, shape in zip(
-                self._names, self.declared.inputs, shapes, strict=True
-            )
-        ]
+        given = zip(self.declared.inputs, shapes, strict=True)
         sizes = bind_sizes(given, self.declared.guards)
         with self._group.held():
             bound = self.runner.bind(sizes)
@@ -202,10 +198,8 @@ class Executable:
         arrays = [
             fit_input(t, v) for t, v in zip(self.declared.inputs, values, strict=True)
         ]
-        given = [
-            (n, t.type, a.shape)
-            for n, t, a in zip(self._names, self.declared.inputs, arrays, strict=True)
-        ]
+        shapes = [a.shape for a in arrays]
+        given = zip(self.declared.inputs, shapes, strict=True)
         sizes = bind_sizes(given, self.declared.guards)
         found: dict[str, Array] = dict(zip(self._names, arrays, strict=True))
         held = {

@@ -68,11 +68,7 @@ def evaluate(
         )
     graph = Graph.build(list(given), flat)
     arrays = {t: fit_input(t, a) for t, a in given.items()}
-    bound = bind_sizes(
-        [(leaf_name(t), t.type, a.shape) for t, a in arrays.items()],
-        graph.guards,
-        sizes,
-    )
+    bound = bind_sizes([(t, a.shape) for t, a in arrays.items()], graph.guards, sizes)
     states = {t: _value(t) for t in graph.states}
     found, _ = run_graph(graph, arrays, states, bound)
     if isinstance(outputs, Tensor):

@@ -197,7 +197,10 @@ def _unreached(y: Tensor, target: Tensor) -> GradientError:
     if target.node not in order:
         return GradientError(
             f"grad: {describe(y)} does not depend on {name}",
-            details=[f"{name} : {target.type}  declared at {target.node.birth.place}"],
+            details=[
+                f"{name} : {target.type}  declared at {target.node.birth.place}",
+                f"{describe(y)} : {y.type}  made at {y.node.birth.quoted}",
+            ],
             where=here().quoted,
             help="check that it is used on the way to the loss",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,6 @@ from graphc.errors import GuardError, InputError
 from graphc.ir.dims import DimError, evaluate, names, solve
 from graphc.ir.graph import Guard, broken_guards
 from graphc.ir.nodes import Tensor, leaf_name
-from graphc.ir.types import DType, TensorType
-
-Given = tuple[str, TensorType, tuple[int, ...]]
 
 
 def fit_input(tensor: Tensor, value: Any) -> np.ndarray[Any, Any]:
@@ -27,16 +24,20 @@ def fit_input(tensor: Tensor, value: Any) -> np.ndarray[Any, Any]:
     name, want = leaf_name(tensor), tensor.type
     try:
         array = np.asarray(value)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"input {name!r} is no array: {error}") from None
+    except (ValueError, TypeError):
+        raise InputError(
+            f"input {name!r} takes {want}, got what is no array: {_short(value)}",
+            details=_declared(tensor),
+            help="give an array of numbers; lists must be of equal lengths",
+        ) from None
     if array.ndim != want.ndim:
         raise InputError(
             f"input {name!r} takes {want}, got an array of shape {list(array.shape)}",
-            details=[f"{name} declared at {tensor.node.birth.place}"],
-            help=f"give an array with {want.ndim} axes",
+            details=_declared(tensor),
+            help=f"give an array with {want.ndim} ax{'i' if want.ndim == 1 else 'e'}s",
         )
     if array.dtype != want.dtype.numpy:
-        array = _converted(array, name, want.dtype, python=not _is_array(value))
+        array = _converted(array, tensor, python=not _is_array(value))
     return np.ascontiguousarray(array) if array.ndim else array.copy()
 
 
@@ -44,9 +45,20 @@ def _is_array(value: Any) -> bool:
     return isinstance(value, (np.ndarray, np.generic))
 
 
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:56]}..."
+
+
+def _declared(tensor: Tensor) -> list[str]:
+    place = tensor.node.birth.place
+    return [f"{leaf_name(tensor)} : {tensor.type}  declared at {place}"] if place else []
+
+
 def _converted(
-    array: np.ndarray[Any, Any], name: str, want: DType, python: bool
+    array: np.ndarray[Any, Any], tensor: Tensor, python: bool
 ) -> np.ndarray[Any, Any]:
+    name, want = leaf_name(tensor), tensor.dtype
     target = want.numpy
     if array.size == 0 and python:
         return array.astype(target)
@@ -55,7 +67,8 @@ def _converted(
     if not weak and not np.can_cast(array.dtype, target, "same_kind"):
         raise InputError(
             f"input {name!r} takes {want}, got {array.dtype}",
-            help=f"convert it with .astype({want.name!r})"
+            details=_declared(tensor),
+            help=f"if that loses nothing, convert it with .astype({want.name!r})"
             if array.dtype.kind in "biufc"
             else "give an array of numbers",
         )
@@ -65,13 +78,15 @@ def _converted(
         if low < info.min or high > info.max:
             raise InputError(
                 f"input {name!r} takes {want}, and the value "
-                f"{low if low < info.min else high} does not fit"
+                f"{low if low < info.min else high} does not fit",
+                details=_declared(tensor),
+                help="declare the input as int64",
             )
     return array.astype(target)
 
 
 def bind_sizes(
-    given: Sequence[Given],
+    given: Iterable[tuple[Tensor, tuple[int, ...]]],
     guards: Iterable[Guard] = (),
     extra: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
@@ -82,46 +97,51 @@ def bind_sizes(
              that the graph requires does not hold.
     """
     sizes: dict[str, int] = dict(extra or {})
-    source: dict[str, str] = {}
-    waiting = [
-        (name, axis, want, got)
-        for name, type, shape in given
-        for axis, (want, got) in enumerate(zip(type.shape, shape, strict=True))
+    source: dict[str, Tensor] = {}
+    axes = [
+        (tensor, axis, want, got)
+        for tensor, shape in given
+        for axis, (want, got) in enumerate(zip(tensor.shape, shape, strict=True))
     ]
-    for name, axis, want, got in waiting:
+    for tensor, axis, want, got in axes:
         found = solve(want, got)
         if found is None:
             continue
         dim, size = found
         if sizes.setdefault(dim, size) != size:
+            first = source.get(dim)
+            other = f"{leaf_name(first)!r}" if first is not None else "sizes="
             raise InputError(
-                f"the dimension {dim} is bound twice: {sizes[dim]} by "
-                f"{source.get(dim, 'sizes')}, {size} by {name}[{axis}]",
+                f"the dimension {dim} is bound twice: it is {sizes[dim]} by the input "
+                f"{other}, and {size} by axis {axis} of {leaf_name(tensor)!r}",
+                details=[d for t in (first, tensor) if t is not None for d in _declared(t)],
                 help="one name is one size within a call",
             )
-        source.setdefault(dim, f"{name}[{axis}]")
-    for name, axis, want, got in waiting:
+        source.setdefault(dim, tensor)
+    for tensor, axis, want, got in axes:
+        name = leaf_name(tensor)
         try:
             needed = evaluate(want, sizes)
         except DimError as error:
             raise InputError(
                 f"input {name!r}: its size {want} cannot be worked out: {error}",
-                help=f"have an input whose axis is just {', '.join(names(want))}",
+                details=_declared(tensor),
+                help=f"have an input with an axis that is just {', '.join(names(want))}",
             ) from None
         if needed != got:
-            shape = next(t for n, t, _ in given if n == name)
             raise InputError(
-                f"input {name!r} takes {shape}: axis {axis} must be {needed}, got {got}"
-                if not isinstance(want, int)
-                else f"input {name!r} takes {shape}, got {got} along axis {axis}",
+                f"input {name!r} takes {tensor.type}: axis {axis} must be {needed}, "
+                f"got {got}",
+                details=_declared(tensor),
+                help="give an array of that shape",
             )
     broken = broken_guards(guards, sizes)
     if broken:
-        first = broken[0]
+        first_broken = broken[0]
         raise GuardError(
-            f"the sizes break what the graph requires: {first}",
+            f"the sizes break what the graph requires: {first_broken}",
             details=[f"{k} = {v}" for k, v in sorted(sizes.items())],
-            where=first.origin.quoted,
+            where=first_broken.origin.quoted,
             help="give larger arrays",
         )
     return sizes

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from graphc.errors import DuplicateNameError, ShapeError, UpdateError
+from graphc.errors import DuplicateNameError, InputError, UpdateError
 from graphc.ir.dims import Size, balance, evaluate, names, prove_le
 from graphc.ir.leaves import is_input, is_state
 from graphc.ir.nodes import Node, Tensor, leaf_name, local_key, topological
@@ -84,7 +84,7 @@ class Graph:
     ) -> Graph:
         """Make a graph from declared tensors: check, merge equal nodes, keep guards.
 
-        Raises:  DuplicateNameError, UpdateError, ShapeError; each names the lines.
+        Raises:  DuplicateNameError, UpdateError, InputError; each names the lines.
         """
         _check_updates(updates)
         raw = Graph(name, inputs, outputs, updates)
@@ -318,7 +318,7 @@ def _check_names(graph: Graph) -> None:
         if is_input(n.results[0]) and n.results[0] not in given
     ]
     if missing:
-        raise ShapeError(
+        raise InputError(
             "the outputs depend on inputs that are not in the list of inputs: "
             + ", ".join(leaf_name(t) for t in missing),
             details=[

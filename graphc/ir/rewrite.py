@@ -21,7 +21,7 @@ from typing import Any
 from graphc.errors import GraphcError, ParseError
 from graphc.ir.graph import Graph, with_inputs
 from graphc.ir.nodes import Node, Tensor, make1
-from graphc.ir.op import FUNCTIONS, OPS
+from graphc.ir.op import FUNCTIONS, OPS, Op
 from graphc.ir.origins import fixed
 
 
@@ -78,12 +78,12 @@ def condition(function: Condition) -> Condition:
 @condition
 def aligned(match: Match) -> bool:
     """The reduction in the match is repeated along the axes it was taken over."""
-    for node in match.nodes:
-        axis = getattr(node.attrs, "axis", None)
-        keepdims = getattr(node.attrs, "keepdims", None)
-        if isinstance(axis, tuple) and keepdims is False:
-            return axis == tuple(range(len(axis)))
-    return True
+    reduced = next(n for n in match.nodes if hasattr(n.attrs, "keepdims"))
+    repeated = next(n for n in match.nodes if n.op.name == "broadcast_to")
+    whole = reduced.inputs[0].shape
+    kept = [1 if i in reduced.attrs.axis else s for i, s in enumerate(whole)]
+    source = list(repeated.inputs[0].shape)
+    return repeated.results[0].shape == whole and source == kept[len(kept) - len(source) :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,11 +271,22 @@ def _build_any(term: Term, match: Match) -> Any:
         return FUNCTIONS[term.op](*args)
     values = {}
     for name in fields:
-        owner = next((n for n in match.nodes if hasattr(n.attrs, name)), None)
+        owner = _owner(op, name, match.nodes)
         if owner is None:
             raise GraphcError(f"no op on the left has the attribute {name!r}")
         values[name] = getattr(owner.attrs, name)
     return make1(op, args, op.attrs(**values))
+
+
+def _owner(op: Op, attribute: str, nodes: Sequence[Node]) -> Node | None:
+    """Return the node on the left that an op on the right has an attribute from.
+
+    The one of the same op if there is one, else one with attributes of its kind.
+    """
+    found = [n for n in nodes if hasattr(n.attrs, attribute)]
+    for alike in (lambda n: n.op is op, lambda n: isinstance(n.attrs, op.attrs)):
+        found = [n for n in found if alike(n)] or found
+    return found[0] if found else None
 
 
 # --- applying rules to a graph ------------------------------------------------------

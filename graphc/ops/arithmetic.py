@@ -49,6 +49,7 @@ sub = primitive(
     symbolic=lambda x, y: x - y,
     grad=lambda x, y, z: (1, -1),
     doc="z = x - y;  dx = g, dy = -g",
+    forms=["sub(x, neg(y)) => add(x, y)"],
 )
 mul = primitive(
     "mul",
@@ -90,7 +91,11 @@ def _pow_exponent(x: Any, z: Any) -> Any:
 
 
 neg = primitive(
-    "neg", symbolic=lambda x: -x, grad=lambda x, y: -1, doc="y = -x;  dx = -g"
+    "neg",
+    symbolic=lambda x: -x,
+    grad=lambda x, y: -1,
+    doc="y = -x;  dx = -g",
+    forms=["neg(neg(x)) => x", "mul(-1, x) => neg(x)", "sub(0, x) => neg(x)"],
 )
 sign: Op
 abs = primitive(
@@ -98,6 +103,7 @@ abs = primitive(
     symbolic="Abs",
     grad=lambda x, y: sign(x),
     doc="y = |x|;  dx = g sign(x), 0 at 0",
+    forms=["sqrt(mul(x, x)) => abs(x)", "sqrt(pow(x, 2)) => abs(x)"],
 )
 sign = primitive(
     "sign", symbolic="sign", grad=_STEP, doc="y = -1, 0 or 1 by the sign of x; NaN stays"
@@ -129,6 +135,12 @@ log = primitive(
     symbolic="log",
     grad=lambda x, y: 1 / x,
     sample=(0.1, 4.0),
+    forms=[
+        "log(exp(x)) => x",
+        "log(div(1, x)) => neg(log(x))",
+        "log(reshape(x)) => reshape(log(x))",
+        "log(transpose(x)) => transpose(log(x))",
+    ],
     doc="y = ln x;  dx = g / x",
 )
 log1p = primitive(
@@ -136,14 +148,18 @@ log1p = primitive(
     symbolic=lambda x: FUNCTIONS["log"](1 + x),
     grad=lambda x, y: 1 / (1 + x),
     sample=(-0.9, 4.0),
-    forms=["log(add(1, x)) => log1p(x)"],
+    forms=["log(add(1, x)) => log1p(x)", "log(sub(1, x)) => log1p(neg(x))"],
     doc="y = ln(1 + x), exact near 0;  dx = g / (1 + x)",
 )
 expm1 = primitive(
     "expm1",
     symbolic=lambda x: FUNCTIONS["exp"](x) - 1,
     grad=lambda x, y: exp(x),
-    forms=["sub(exp(x), 1) => expm1(x)", "add(exp(x), -1) => expm1(x)"],
+    forms=[
+        "sub(exp(x), 1) => expm1(x)",
+        "add(exp(x), -1) => expm1(x)",
+        "sub(1, exp(x)) => neg(expm1(x))",
+    ],
     doc="y = e ** x - 1, exact near 0;  dx = g e ** x",
 )
 sqrt = primitive(
@@ -151,6 +167,7 @@ sqrt = primitive(
     symbolic="sqrt",
     grad=lambda x, y: 0.5 / y,
     sample=(0.1, 4.0),
+    forms=["pow(x, 0.5) => sqrt(x)"],
     doc="y = square root of x;  dx = g / (2 y)",
 )
 rsqrt = primitive(
@@ -169,7 +186,12 @@ tanh = primitive(
     grad=lambda x, y: 1 - y * y,
     forms=[
         "div(sub(exp(x), exp(neg(x))), add(exp(x), exp(neg(x)))) => tanh(x)",
-        "div(sub(1, exp(neg(mul(2, x)))), add(1, exp(neg(mul(2, x))))) => tanh(x)",
+        # What `forms` of expm1 have made of exp(2 x) - 1 and of 1 - exp(-2 x).
+        "div(expm1(x), add(1, exp(x))) => tanh(mul(0.5, x))",
+        "div(neg(expm1(x)), add(1, exp(x))) => tanh(mul(-0.5, x))",
+        "sub(mul(2, sigmoid(x)), 1) => tanh(mul(0.5, x))",
+        "add(mul(2, sigmoid(x)), -1) => tanh(mul(0.5, x))",
+        "sub(1, mul(2, sigmoid(x))) => tanh(mul(-0.5, x))",
     ],
     doc="y = tanh x;  dx = g (1 - y^2)",
 )
@@ -180,6 +202,10 @@ sigmoid = elementwise(
     forms=[
         "div(1, add(1, exp(neg(x)))) => sigmoid(x)",
         "div(exp(x), add(1, exp(x))) => sigmoid(x)",
+        "div(1, add(1, exp(x))) => sigmoid(neg(x))",
+        "div(x, add(1, exp(y))) => mul(x, sigmoid(neg(y)))",
+        "pow(add(1, exp(x)), -1) => sigmoid(neg(x))",
+        "sub(1, sigmoid(x)) => sigmoid(neg(x))",
     ],
     doc="y = 1 / (1 + e ** -x);  dx = g y (1 - y)",
 )
@@ -199,6 +225,8 @@ softplus = elementwise(
         "log1p(exp(x)) => softplus(x)",
         "log(sigmoid(x)) => neg(softplus(neg(x)))",
         "log(sub(1, sigmoid(x))) => neg(softplus(x))",
+        "sub(x, softplus(x)) => neg(softplus(neg(x)))",
+        "sub(softplus(x), x) => softplus(neg(x))",
     ],
     doc="y = ln(1 + e ** x);  dx = g sigmoid(x)",
 )

@@ -462,11 +462,18 @@ def _softmax_gradient(node: Node, cotangents: Any) -> Any:
 
 
 def _np_softmax(x: Any, attrs: Along) -> Any:
-    return np.exp(_np_log_softmax(x, attrs))
+    e = np.exp(_np_shifted(x, attrs))
+    return e / np.sum(e, axis=attrs.axis, keepdims=True)
 
 
 def _np_log_softmax(x: Any, attrs: Along) -> Any:
-    return x - _np_logsumexp(x, Axes(attrs.axis, True))
+    shifted = _np_shifted(x, attrs)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=attrs.axis, keepdims=True))
+
+
+def _np_shifted(x: Any, attrs: Along) -> Any:
+    top = np.max(x, axis=attrs.axis, keepdims=True)
+    return x - np.where(np.isfinite(top), top, 0).astype(x.dtype)
 
 
 SOFTMAX = _decomposed(
@@ -477,7 +484,11 @@ SOFTMAX = _decomposed(
     "y = e ** x / sum e ** x;  dx = y (g - sum(g y))",
     keeps_shape=True,
     attrs=Along,
-    forms=("div(exp(x), broadcast_to(sum(exp(x)))) => softmax(x) if aligned",),
+    forms=(
+        "div(exp(x), broadcast_to(sum(exp(x)))) => softmax(x) if aligned",
+        "div(exp(x), broadcast_to(reshape(sum(exp(x))))) => softmax(x) if aligned",
+        "mul(exp(x), broadcast_to(div(1, sum(exp(x))))) => softmax(x) if aligned",
+    ),
     nonempty=True,
 )
 
@@ -506,7 +517,11 @@ LOG_SOFTMAX = _decomposed(
     attrs=Along,
     forms=(
         "log(softmax(x)) => log_softmax(x)",
+        "log(slice(softmax(x))) => slice(log_softmax(x))",
+        "log(take(softmax(x), i)) => take(log_softmax(x), i)",
         "sub(x, broadcast_to(logsumexp(x))) => log_softmax(x) if aligned",
+        "sub(x, broadcast_to(reshape(logsumexp(x)))) => log_softmax(x) if aligned",
+        "sub(broadcast_to(logsumexp(x)), x) => neg(log_softmax(x)) if aligned",
     ),
     nonempty=True,
 )

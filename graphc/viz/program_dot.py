@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from graphc.backends.shared.costs import bytes_of, flops_of
 from graphc.ir.dims import Size
-from graphc.ir.origins import FORWARD
+from graphc.ir.origins import FORWARD, UPDATE
 from graphc.ir.program import (
     Barrier,
     Call,
@@ -37,11 +37,13 @@ _LONGEST = 40  # characters of a line of a nest
 _FAR = 3  # rows: so far an arrow is drawn in such a program
 _PLACES = 4  # of the user's lines in a tooltip
 
+_UNITS = ("", "k", "M", "G", "T", "P")
+
 _NOTES = {
     "both": "an arrow with two heads: changed in place",
     "saved": "a dotted box stands for a buffer that is written further up",
     "lives": "@ 0..2: in memory from level 0 to level 2",
-    "alive": "level 0 · bytes: of the temporaries then in memory",
+    "alive": "bytes under a level: of the temporaries that are in memory then",
 }
 
 Sources = tuple[str, ...]  # the boxes that may have written a buffer last
@@ -55,7 +57,7 @@ def program_dot(program: Program) -> str:
         >>> x = graphc.input("x", (3,))
         >>> program = graphc.compile([x], x * 2.0, backend="reference").program
         >>> print(program_dot(program).splitlines()[0])
-        digraph "graph" {
+        digraph "step" {
     """
     return picture_dot(program_picture(program), program.name)
 
@@ -125,7 +127,7 @@ class _Drawer:
 
     def _statement(self, s: Statement, path: Path, row: int) -> int:
         if isinstance(s, Nest):
-            phase = _phase(s)
+            phase = _phase(s, any(self._space(n) == "state" for n in s.writes))
             lines = self._nest_lines(s)
             return self._step(s, "nest", lines, phase, path, row, _tooltip(s))
         if isinstance(s, Call):
@@ -220,7 +222,7 @@ class _Drawer:
         tooltip: str = "",
     ) -> tuple[str, int]:
         """Draw a box in a row; returns its id and the row below it."""
-        name = f"s{len(self.boxes)}"
+        name = f"s{len(self.place)}"
         self.boxes.append(Box(name, kind, lines, phase, path, tooltip))
         self.rows.setdefault(row, []).append(name)
         self.place[name] = (row, phase)
@@ -358,7 +360,7 @@ class _Drawer:
         if not alive:
             return ""
         self.notes.add("alive")
-        return f" · {amount(total)} bytes"
+        return f"\n{amount(total)} bytes"
 
     # --- texts ------------------------------------------------------------------------
 
@@ -388,12 +390,11 @@ def amount(size: Size) -> str:
     """
 
     def shorter(match: re.Match[str]) -> str:
-        number, unit = float(match[0]), ""
-        for unit in "kMGT":
-            number /= 1000
-            if number < 999.5:
-                break
-        return f"{number:.2g}{unit}" if number < 10 else f"{number:.0f}{unit}"
+        number, power = float(match[0]), 0
+        while number >= 999.5 and power < len(_UNITS) - 1:
+            number, power = number / 1000, power + 1
+        digits = f"{number:.2g}" if number < 9.95 else f"{number:.0f}"
+        return digits + _UNITS[power]
 
     return re.sub(r"\b\d{4,}\b", shorter, str(size))
 
@@ -422,8 +423,13 @@ def _phase_lines(phase: Phase) -> Iterator[str]:
     yield line
 
 
-def _phase(nest: Nest) -> str:
-    """Return the phase that most of a nest's origins are of, the first of equals."""
+def _phase(nest: Nest, changes_state: bool) -> str:
+    """Return the phase that most of a nest's origins are of, the first of equals.
+
+    One that changes a state is an update, whatever else it computes.
+    """
+    if changes_state:
+        return UPDATE
     found = [origin.phase for origin in nest.origins]
     return max(PHASES, key=found.count)
 

@@ -205,13 +205,8 @@ def nodes_with_values(case: Case) -> list[tuple[Node, list[Array], Array, dict[s
     """Return each node of a case's graph with what it reads and makes on reference."""
     graph = build(case, "float64")
     given = arrays(case, "float64")
-    sizes = bind_sizes(
-        [
-            (leaf_name(t), t.type, a.shape)
-            for t, a in zip(graph.inputs, given, strict=True)
-        ],
-        graph.guards,
-    )
+    shapes = [a.shape for a in given]
+    sizes = bind_sizes(zip(graph.inputs, shapes, strict=True), graph.guards)
     found = []
 
     def watch(node: Node, values: Values) -> None:
