@@ -86,5 +86,3 @@ def get_backend(name: str, choice: Choice) -> Backend:
     raise CompileError(
         f"unknown backend {name!r}", help='use "cpu", "cuda" or "reference"'
     )
-
-

@@ -1,6 +1,6 @@
 """compile: from declared tensors to a step that runs.
 
-    declare -> Graph -> graph passes -> Program -> program passes -> backend -> step
+declare -> Graph -> graph passes -> Program -> program passes -> backend -> step
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ def _bind_state(state: Tensor, given: Mapping[str, Parameter]) -> Parameter:
         )
     if found.type != state.type:
         raise StateError(
-            f"compile: the state {name!r} is {state.type}, the parameter is {found.type}",
+            f"compile: the state {name!r} is {state.type}, "
+            f"the parameter is {found.type}",
             where=here().quoted,
         )
     assert is_state(found)

@@ -164,7 +164,10 @@ class Executable:
     @property
     def stages(self) -> list[tuple[str, Graph | Program]]:
         """What each pass made, in order, as (pass name, Graph or Program)."""
-        return [("declared", self.declared), *((s.name, s.result) for s in self._stages)]
+        return [
+            ("declared", self.declared),
+            *((s.name, s.result) for s in self._stages),
+        ]
 
     @property
     def timings(self) -> list[tuple[str, float]]:

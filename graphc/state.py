@@ -315,5 +315,3 @@ def parameters_of(outputs: Iterable[Tensor], trainable: bool = True) -> list[Ten
         for n in topological(outputs)
         if is_state(n.results[0]) and (n.attrs.trainable or not trainable)
     ]
-
-

@@ -9,7 +9,8 @@ Elementwise ops join each other, the reductions that read them and the contracti
 whose results they read; a softmax becomes one group. The test is the lowering
 itself: a group is legal when it lowers to one nest. Ops that only move elements
 (`broadcast_to`, `transpose`, `full`, slices) are repeated in every group that reads
-them. What a contraction reads many times is computed before it. Nothing else is computed twice, and what several groups read is stored once.
+them; what a contraction reads many times is computed before it. Nothing else is
+computed twice, and what several groups read is stored once.
 
 Preserves every value bit for bit on `reference`; on a backend the order of the
 operations stays, only the memory between them goes.
@@ -89,7 +90,9 @@ class _Fusion:
             if not self._moves(node) and not isinstance(node.op.lower, Pointwise):
                 continue
             known = bool(node.inputs) and all(t.node in free for t in node.inputs)
-            sizes = known and node.results[0].shape == () and not self.sources(node, free)
+            sizes = (
+                known and node.results[0].shape == () and not self.sources(node, free)
+            )
             if self._moves(node) or sizes:
                 free.add(node)
         for node in reversed(self.graph.nodes):
@@ -112,9 +115,9 @@ class _Fusion:
     @staticmethod
     def _stores(user: Node) -> bool:
         """Whether a node is no part of a nest: what it reads has to be stored."""
-        return not isinstance(user.op.lower, (Pointwise, Reduction)) and not keeps_order(
-            user
-        )
+        return not isinstance(
+            user.op.lower, (Pointwise, Reduction)
+        ) and not keeps_order(user)
 
     def sources(self, node: Node, free: set[Node]) -> list[Tensor]:
         """Return the tensors that a node reads once free nodes are looked through."""
@@ -168,10 +171,7 @@ class _Fusion:
         # A contraction reads each element many times: it is computed before.
         own = set(nodes)
         if any(
-            t.node in own
-            for n in nodes
-            if is_contraction(n)
-            for t in self.inputs(n)
+            t.node in own for n in nodes if is_contraction(n) for t in self.inputs(n)
         ):
             return False
         # A path from one to the other through a third would become a cycle.
@@ -283,7 +283,10 @@ class _Fusion:
         return sorted(alive, key=lambda g: (bin(g.before).count("1"), g.number))
 
     def _region(
-        self, members: Sequence[Node], sources: Sequence[Tensor], outputs: Sequence[Tensor]
+        self,
+        members: Sequence[Node],
+        sources: Sequence[Tensor],
+        outputs: Sequence[Tensor],
     ) -> Region:
         args = make_args([t.type for t in sources])
         inner: dict[Tensor, Tensor] = dict(zip(sources, args, strict=True))

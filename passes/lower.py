@@ -293,5 +293,3 @@ def _redirect(nest: Nest, old: str, new: str) -> Nest:
         for p in nest.phases
     )
     return nest.replace(phases=phases)
-
-

@@ -101,7 +101,9 @@ def parse_pipeline(text: str | Iterable[str]) -> tuple[Step, ...]:
             steps.extend(parse_pipeline(",".join(DEFAULT)))
             continue
         chosen = find(found["name"])
-        steps.append(Step(chosen, make_options(chosen, _options(found["options"], text))))
+        steps.append(
+            Step(chosen, make_options(chosen, _options(found["options"], text)))
+        )
     return tuple(steps)
 
 
@@ -196,6 +198,10 @@ def _verify(step: Step, before: Level, after: Level) -> None:
         if old != [t.type for t in after.roots] or before.inputs != after.inputs:
             raise PassError(
                 f"the pass {step.run.name!r} changed what the graph takes or returns",
-                details=["before:", *before.text().splitlines(), "after:"]
-                + after.text().splitlines(),
+                details=[
+                    "before:",
+                    *before.text().splitlines(),
+                    "after:",
+                    *after.text().splitlines(),
+                ],
             )

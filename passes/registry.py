@@ -97,7 +97,8 @@ def find(name: str) -> Pass:
     if found is None:
         close = difflib.get_close_matches(name, PASSES, 1)
         raise PassError(
-            f"unknown pass {name!r}" + (f", did you mean {close[0]!r}?" if close else ""),
+            f"unknown pass {name!r}"
+            + (f", did you mean {close[0]!r}?" if close else ""),
             help="known passes: " + ", ".join(sorted(PASSES)),
         )
     return found

@@ -108,10 +108,10 @@ class TileNest:
         pointer = self.w.arguments.buffer(e.buffer)
         total: Size = 0
         buffer = self.w.program.buffers[e.buffer]
-        for x, stride in zip(e.args, buffer.strides, strict=True):
+        for x, step in zip(e.args, buffer.strides, strict=True):
             form = affine(x)
             assert form is not None
-            total = total + form.get(axis, 0) * stride
+            total = total + form.get(axis, 0) * step
         return self.w.arguments.factor(f"{pointer}_{axis}", total)
 
     def _operand(self, e: Load, axis: str, local: str) -> tuple[str, str, str]:

@@ -162,7 +162,8 @@ class Writer(BlockWriter):
         pointer = self.arguments.buffer(e.buffer)
         offset, step, varying = self.place(e.buffer, e.args)
         if varying:
-            return f"{self.use('gather')}({pointer}, {self.spread(offset, varying)}, {mask})"
+            where = self.spread(offset, varying)
+            return f"{self.use('gather')}({pointer}, {where}, {mask})"
         if step == "0":
             return f"{self.use('load1')}({pointer}, {offset}, {mask})"
         if step == "1":

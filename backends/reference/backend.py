@@ -26,9 +26,7 @@ class _Bound:
 
     def run(self, inputs: Sequence[Array], out: Sequence[Array] | None) -> list[Array]:
         given = dict(zip(self.graph.inputs, inputs, strict=True))
-        held = {
-            t: s.array for t, s in zip(self.graph.states, self.states, strict=True)
-        }
+        held = {t: s.array for t, s in zip(self.graph.states, self.states, strict=True)}
         outputs, updates = run_graph(self.graph, given, held, self.sizes)
         # Outputs first: one may be a view of a state that is about to change.
         found = [np.array(o) for o in outputs]

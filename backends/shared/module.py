@@ -17,7 +17,6 @@ from graphc.backends.shared.blocks import PAD
 from graphc.ir.program import Nest, Program
 from graphc.ir.program.text import nest_lines
 
-
 WIDTH = 88
 
 

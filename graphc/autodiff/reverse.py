@@ -218,5 +218,3 @@ def _unreached(y: Tensor, target: Tensor) -> GradientError:
         details=blocks or ["every path meets a derivative that is 0 everywhere"],
         where=here().quoted,
     )
-
-

@@ -52,7 +52,9 @@ def _short(value: Any) -> str:
 
 def _declared(tensor: Tensor) -> list[str]:
     place = tensor.node.birth.place
-    return [f"{leaf_name(tensor)} : {tensor.type}  declared at {place}"] if place else []
+    return (
+        [f"{leaf_name(tensor)} : {tensor.type}  declared at {place}"] if place else []
+    )
 
 
 def _converted(
@@ -114,7 +116,9 @@ def bind_sizes(
             raise InputError(
                 f"the dimension {dim} is bound twice: it is {sizes[dim]} by the input "
                 f"{other}, and {size} by axis {axis} of {leaf_name(tensor)!r}",
-                details=[d for t in (first, tensor) if t is not None for d in _declared(t)],
+                details=[
+                    d for t in (first, tensor) if t is not None for d in _declared(t)
+                ],
                 help="one name is one size within a call",
             )
         source.setdefault(dim, tensor)
@@ -126,7 +130,8 @@ def bind_sizes(
             raise InputError(
                 f"input {name!r}: its size {want} cannot be worked out: {error}",
                 details=_declared(tensor),
-                help=f"have an input with an axis that is just {', '.join(names(want))}",
+                help="have an input with an axis that is just "
+                + ", ".join(sorted(names(want))),
             ) from None
         if needed != got:
             raise InputError(

@@ -15,8 +15,7 @@ from graphc.errors import DuplicateNameError, InputError, UpdateError
 from graphc.ir.dims import Size, balance, evaluate, names, prove_le
 from graphc.ir.leaves import is_input, is_state
 from graphc.ir.nodes import Node, Tensor, leaf_name, local_key, topological
-from graphc.ir.origins import UNKNOWN, Origin, fixed
-from graphc.ir.types import TensorType
+from graphc.ir.origins import Origin, fixed
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -373,10 +372,4 @@ def _guards(nodes: Iterable[Node]) -> list[Guard]:
 
 def broken_guards(guards: Iterable[Guard], sizes: Mapping[str, int]) -> list[Guard]:
     """Return the guards that do not hold for these sizes."""
-    return [
-        g for g in guards if evaluate(g.larger, sizes) < evaluate(g.smaller, sizes)
-    ]
-
-
-
-
+    return [g for g in guards if evaluate(g.larger, sizes) < evaluate(g.smaller, sizes)]

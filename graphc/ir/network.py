@@ -37,8 +37,8 @@ def to_networkx(graph: Graph) -> networkx.MultiDiGraph[str]:
 
     for leaf in (*graph.inputs, *graph.states):
         found.add_node(
-            name(leaf), op=leaf.node.op.name, type=str(leaf.type), label=leaf_name(leaf),
-            phase="forward", line=leaf.node.birth.place, node=leaf.node,
+            name(leaf), op=leaf.node.op.name, type=str(leaf.type),
+            label=leaf_name(leaf), phase="forward", line=leaf.node.birth.place, node=leaf.node,
         )  # fmt: skip
     for node in graph.nodes:
         origin = graph.origin(node)

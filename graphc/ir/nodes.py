@@ -17,9 +17,16 @@ import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError, GraphcError
 from graphc.ir.dims import Size
-from graphc.ir.op import FUNCTIONS, NO_ATTRS, Meaning, NonDifferentiable, Op, attr_items
+from graphc.ir.op import (
+    FUNCTIONS,
+    NO_ATTRS,
+    Meaning,
+    NonDifferentiable,
+    Op,
+    attr_items,
+    register,
+)
 from graphc.ir.op import Unsupported as UnsupportedLowering
-from graphc.ir.op import register
 from graphc.ir.origins import Origin, here
 from graphc.ir.types import DType, Shape, TensorType
 
@@ -227,7 +234,7 @@ class Tensor:
         return _call("getitem", self, key)
 
     @property
-    def T(self) -> Tensor:  # noqa: N802 - NumPy's name
+    def T(self) -> Tensor:
         """The tensor with its axes reversed."""
         return _call("transpose", self)
 
@@ -368,7 +375,10 @@ def leaf_name(tensor: Tensor) -> str:
 
 
 def make(
-    op: Op, inputs: Sequence[Tensor], attrs: Any = NO_ATTRS, regions: Sequence[Region] = ()
+    op: Op,
+    inputs: Sequence[Tensor],
+    attrs: Any = NO_ATTRS,
+    regions: Sequence[Region] = (),
 ) -> tuple[Tensor, ...]:
     """Apply an op and return its results.
 
@@ -377,7 +387,9 @@ def make(
     """
     types = tuple(t.type for t in inputs)
     try:
-        inferred = op.infer(types, attrs) if not op.regions else op.infer(types, regions)
+        inferred = (
+            op.infer(types, attrs) if not op.regions else op.infer(types, regions)
+        )
     except GraphcError as error:
         raise explain(error, op.name, inputs) from None
     found = (inferred,) if isinstance(inferred, TensorType) else inferred
@@ -438,4 +450,3 @@ def leaf_op(name: str, attrs: type[Any], doc: str) -> Op:
             leaf=True,
         )
     )
-

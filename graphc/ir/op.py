@@ -56,9 +56,7 @@ class NonDifferentiable:
 
 
 # Gradient rule: (node, a cotangent for each result or None) -> one for each input.
-GradientRule = Callable[
-    ["Node", Sequence["Tensor | None"]], Sequence["Tensor | None"]
-]
+GradientRule = Callable[["Node", Sequence["Tensor | None"]], Sequence["Tensor | None"]]
 
 
 # --- lowerings ----------------------------------------------------------------------

@@ -83,7 +83,8 @@ class _Ambient:
     fixed: Origin | None = None
 
 
-_ambient: ContextVar[_Ambient] = ContextVar("graphc_ambient", default=_Ambient())
+_PLAIN = _Ambient()
+_ambient: ContextVar[_Ambient] = ContextVar("graphc_ambient", default=_PLAIN)
 
 
 def user_line() -> tuple[str, int]:
@@ -106,9 +107,7 @@ def here() -> Origin:
     if ambient.fixed is not None:
         return ambient.fixed
     file, line = ambient.place or user_line()
-    return Origin(
-        file, line, ambient.scope, ambient.phase, derived=ambient.derived
-    )
+    return Origin(file, line, ambient.scope, ambient.phase, derived=ambient.derived)
 
 
 @contextmanager
@@ -125,7 +124,9 @@ def scope(name: str, place: tuple[str, int] | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def phase(name: str, *, derived: str = "", like: Origin | None = None) -> Iterator[None]:
+def phase(
+    name: str, *, derived: str = "", like: Origin | None = None
+) -> Iterator[None]:
     """Mark what is declared inside as forward, backward or update.
 
     `like` is the origin of the node that the new ones are derived from: they bear

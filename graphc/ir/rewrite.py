@@ -83,7 +83,9 @@ def aligned(match: Match) -> bool:
     whole = reduced.inputs[0].shape
     kept = [1 if i in reduced.attrs.axis else s for i, s in enumerate(whole)]
     source = list(repeated.inputs[0].shape)
-    return repeated.results[0].shape == whole and source == kept[len(kept) - len(source) :]
+    return (
+        repeated.results[0].shape == whole and source == kept[len(kept) - len(source) :]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +214,7 @@ def _variables(term: Term) -> set[str]:
     return set()
 
 
-def _match(
-    term: Term, tensor: Tensor, match: Match, opaque: Set[Node]
-) -> Match | None:
+def _match(term: Term, tensor: Tensor, match: Match, opaque: Set[Node]) -> Match | None:
     if isinstance(term, Var):
         bound = match.tensors.get(term.name)
         if bound is None:
@@ -254,9 +254,7 @@ def _build(term: Term, match: Match, like: Tensor) -> Tensor:
     built = _build_any(term, match)
     if isinstance(built, Tensor):
         return built
-    return make1(
-        OPS["full"], (), OPS["full"].attrs(like.dtype, like.shape, built)
-    )
+    return make1(OPS["full"], (), OPS["full"].attrs(like.dtype, like.shape, built))
 
 
 def _build_any(term: Term, match: Match) -> Any:
@@ -284,8 +282,8 @@ def _owner(op: Op, attribute: str, nodes: Sequence[Node]) -> Node | None:
     The one of the same op if there is one, else one with attributes of its kind.
     """
     found = [n for n in nodes if hasattr(n.attrs, attribute)]
-    for alike in (lambda n: n.op is op, lambda n: isinstance(n.attrs, op.attrs)):
-        found = [n for n in found if alike(n)] or found
+    found = [n for n in found if n.op is op] or found
+    found = [n for n in found if isinstance(n.attrs, op.attrs)] or found
     return found[0] if found else None
 
 
@@ -313,7 +311,7 @@ def rewrite(graph: Graph, rules: Iterable[Rule]) -> Graph:
 def rewrite_once(
     graph: Graph, rules: Iterable[Rule], opaque: frozenset[Node] = frozenset()
 ) -> Graph:
-    """Sweep once over the graph, inputs before users, applying the first rule that fits.
+    """Sweep over the graph, inputs before users; at each node the first rule that fits.
 
     Nodes in `opaque` may be bound by a variable but are not looked into.
     """
@@ -349,4 +347,3 @@ def stable_rules() -> tuple[Rule, ...]:
 
 
 _parsed: dict[tuple[str, tuple[str, ...]], tuple[Rule, ...]] = {}
-

@@ -401,7 +401,9 @@ def walk(*roots: Expr) -> Iterator[Expr]:
             stack.extend((a, False) for a in reversed(item.args))
 
 
-def rebuild(root: Expr, change: Callable[[Expr, tuple[Expr, ...]], Expr | None]) -> Expr:
+def rebuild(
+    root: Expr, change: Callable[[Expr, tuple[Expr, ...]], Expr | None]
+) -> Expr:
     """Rebuild an expression bottom up.
 
     `change(old, new_args)` returns the replacement, or None to keep the operation
@@ -491,8 +493,10 @@ def show(root: Expr, names: dict[int, str] | None = None) -> str:
         return names[id(root)]
     if isinstance(root, Const):
         text = literal_text(root)
-        return text if root.dtype in (int64, float32, bool_) else (
-            f"{root.dtype.short}({text})"
+        return (
+            text
+            if root.dtype in (int64, float32, bool_)
+            else (f"{root.dtype.short}({text})")
         )
     if isinstance(root, SizeOf):
         return f"size({root.size})"
@@ -509,7 +513,6 @@ def show(root: Expr, names: dict[int, str] | None = None) -> str:
     if root.prim in _INFIX:
         return f"({inner[0]} {_INFIX[root.prim]} {inner[1]})"
     return f"{root.prim}({', '.join(inner)})"
-
 
 
 def evaluate_expr(root: Expr, leaf: Callable[[Expr], Any]) -> Any:

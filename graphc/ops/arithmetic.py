@@ -106,7 +106,10 @@ abs = primitive(
     forms=["sqrt(mul(x, x)) => abs(x)", "sqrt(pow(x, 2)) => abs(x)"],
 )
 sign = primitive(
-    "sign", symbolic="sign", grad=_STEP, doc="y = -1, 0 or 1 by the sign of x; NaN stays"
+    "sign",
+    symbolic="sign",
+    grad=_STEP,
+    doc="y = -1, 0 or 1 by the sign of x; NaN stays",
 )
 maximum = primitive(
     "maximum",
@@ -127,9 +130,7 @@ minimum = primitive(
 
 # --- exponentials and roots ---------------------------------------------------------
 
-exp = primitive(
-    "exp", symbolic="exp", grad=lambda x, y: y, doc="y = e ** x;  dx = g y"
-)
+exp = primitive("exp", symbolic="exp", grad=lambda x, y: y, doc="y = e ** x;  dx = g y")
 log = primitive(
     "log",
     symbolic="log",
@@ -253,10 +254,20 @@ equal, not_equal, less, less_equal, greater, greater_equal = (
     for name, (symbolic, sign_) in _COMPARE.items()
 )
 logical_and = primitive(
-    "logical_and", arity=2, symbolic="And", grad=_TRUTH, commutative=True, doc="z = x and y"
+    "logical_and",
+    arity=2,
+    symbolic="And",
+    grad=_TRUTH,
+    commutative=True,
+    doc="z = x and y",
 )
 logical_or = primitive(
-    "logical_or", arity=2, symbolic="Or", grad=_TRUTH, commutative=True, doc="z = x or y"
+    "logical_or",
+    arity=2,
+    symbolic="Or",
+    grad=_TRUTH,
+    commutative=True,
+    doc="z = x or y",
 )
 logical_not = primitive("logical_not", symbolic="Not", grad=_TRUTH, doc="y = not x")
 
@@ -266,7 +277,9 @@ logical_not = primitive("logical_not", symbolic="Not", grad=_TRUTH, doc="y = not
 def _where_infer(types: Types, _: Any) -> TensorType:
     condition, x, y = types
     if condition.dtype is not bool_ or x.dtype is not y.dtype:
-        raise DTypeError(f"takes a bool and two of one dtype, not {', '.join(map(str, types))}")
+        raise DTypeError(
+            f"takes a bool and two of one dtype, not {', '.join(map(str, types))}"
+        )
     return TensorType(x.dtype, same_shape(types))
 
 
@@ -294,9 +307,7 @@ WHERE = register(
         name="where",
         infer=_where_infer,
         evaluate=lambda arrays, m: evaluate_expr(
-            apply(
-                "select", *(ref(f"x{i}", t.dtype) for i, t in enumerate(m.types))
-            ),
+            apply("select", *(ref(f"x{i}", t.dtype) for i, t in enumerate(m.types))),
             lambda leaf: arrays[int(leaf.key[0][1:])],
         ),
         gradient=_where_gradient,

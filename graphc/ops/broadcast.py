@@ -96,7 +96,8 @@ def _lower(site: Site) -> Expr:
     source = site.types[0].shape
     index = site.index[len(site.index) - len(source) :]
     inner = [
-        const(0, int64) if size == 1 else i for i, size in zip(index, source, strict=True)
+        const(0, int64) if size == 1 else i
+        for i, size in zip(index, source, strict=True)
     ]
     return site.load(0, inner)
 
@@ -110,9 +111,7 @@ def sum_to(g: Tensor, shape: Shape) -> Tensor:
     """Sum a tensor over the axes along which `shape` was repeated to reach it."""
     lead = g.ndim - len(shape)
     ones = [
-        i + lead
-        for i, size in enumerate(shape)
-        if size == 1 and g.shape[i + lead] != 1
+        i + lead for i, size in enumerate(shape) if size == 1 and g.shape[i + lead] != 1
     ]
     axes = (*range(lead), *ones)
     if not axes:
@@ -202,5 +201,3 @@ def broadcast_together(what: str, tensors: Sequence[Tensor]) -> list[Tensor]:
 def broadcast_arguments(what: str, values: Sequence[Any]) -> list[Tensor]:
     """Turn arguments into tensors of one dtype and one shape."""
     return broadcast_together(what, as_tensors(values))
-
-

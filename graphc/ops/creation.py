@@ -134,7 +134,9 @@ DIM = register(
 
 def _iota_infer(_: Any, attrs: Iota) -> TensorType:
     if not 0 <= attrs.axis < len(attrs.shape):
-        raise ArgumentError(f"axis {attrs.axis} of a shape with {len(attrs.shape)} axes")
+        raise ArgumentError(
+            f"axis {attrs.axis} of a shape with {len(attrs.shape)} axes"
+        )
     return TensorType(attrs.dtype, attrs.shape)
 
 
@@ -179,9 +181,7 @@ CAST = register(
             cast_expr(ref("x", m.types[0].dtype), m.attrs.dtype), lambda _: arrays[0]
         ),
         gradient=_cast_gradient,
-        lower=Pointwise(
-            lambda s: cast_expr(s.load(0, s.index), s.attrs.dtype)
-        ),
+        lower=Pointwise(lambda s: cast_expr(s.load(0, s.index), s.attrs.dtype)),
         doc="y = x as another dtype; float to int truncates and saturates, NaN gives 0",
         moves=True,
     )
@@ -274,8 +274,10 @@ def constant(value: Any, dtype: DTypeLike | None = None) -> Tensor:
     if dtype is None and python:
         dtype = PYTHON[array.dtype.kind]
         fits = np.iinfo(np.int32)
-        if dtype is int32 and array.size and (
-            array.max() > fits.max or array.min() < fits.min
+        if (
+            dtype is int32
+            and array.size
+            and (array.max() > fits.max or array.min() < fits.min)
         ):
             dtype = int64
     elif dtype is None and array.dtype.kind == "i":

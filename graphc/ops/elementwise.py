@@ -110,7 +110,9 @@ def elementwise(
     if isinstance(grad, NonDifferentiable):
         gradient = grad
     else:
-        gradient = _gradient_rule(name, grad or _symbolic_partials(name, formula, arity))
+        gradient = _gradient_rule(
+            name, grad or _symbolic_partials(name, formula, arity)
+        )
 
     op = register(
         Op(
@@ -269,4 +271,6 @@ def latex(op: Op) -> str:
 
     assert op.scalar is not None
     arity = len(inspect.signature(op.scalar.formula).parameters)
-    return str(sympy.latex(op.scalar.formula(*sympy.symbols("x y z", real=True)[:arity])))
+    return str(
+        sympy.latex(op.scalar.formula(*sympy.symbols("x y z", real=True)[:arity]))
+    )

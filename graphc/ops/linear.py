@@ -28,10 +28,10 @@ def _infer(types: Types, _: Any) -> TensorType:
 
 
 def _inner(a: TensorType, b: TensorType) -> ShapeError:
-    k, l = a.shape[-1], b.shape[-2] if b.ndim > 1 else b.shape[0]
+    k, rows = a.shape[-1], b.shape[-2] if b.ndim > 1 else b.shape[0]
     where_b = b.ndim - 2 if b.ndim > 1 else 0
-    what = f"{{0}}[{a.ndim - 1}]={k}, {{1}}[{where_b}]={l}"
-    if names(k) or names(l):
+    what = f"{{0}}[{a.ndim - 1}]={k}, {{1}}[{where_b}]={rows}"
+    if names(k) or names(rows):
         return ShapeError(
             f"inner dimensions cannot be proved equal: {what}",
             help="use one name for both if they are the same size",

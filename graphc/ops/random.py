@@ -232,5 +232,3 @@ def fresh(shape: tuple[int, ...], kind: str, seed: int, stream: int) -> Any:
     attrs = Draw(float32, shape, seed, stream)
     types = (TensorType(int64, ()),)
     return op.evaluate((np.array(0, np.int64),), Meaning(attrs, types, {}))
-
-

@@ -179,9 +179,7 @@ def _np_argmax(x: Any, attrs: Axes) -> Any:
 SUM = _monoid_op(
     "sum",
     "sum",
-    lambda x, a: np.sum(
-        x, axis=a.axis, keepdims=a.keepdims, dtype=_sum_dtype(x.dtype)
-    ),
+    lambda x, a: np.sum(x, axis=a.axis, keepdims=a.keepdims, dtype=_sum_dtype(x.dtype)),
     _sum_gradient,
     "y = sum of x over the axes (bools are counted in int32);  dx = g, repeated",
     result=_counted,
@@ -538,7 +536,9 @@ def _norm_gradient(node: Node, cotangents: Any) -> Any:
     if g is None:
         return [None]
     y = node.results[0]
-    unit = Selected(keep(y > 0, x.shape, attrs.axis), keep(g / y, x.shape, attrs.axis) * x)
+    unit = Selected(
+        keep(y > 0, x.shape, attrs.axis), keep(g / y, x.shape, attrs.axis) * x
+    )
     return [unit]
 
 

@@ -18,8 +18,10 @@ def _infer(types: Types, regions: Sequence[Region]) -> Types:
     region = regions[0]
     wanted = tuple(a.type for a in region.args)
     if types != wanted:
-        raise ShapeError("the region takes "
-            f"{', '.join(map(str, wanted))}; given: {', '.join(map(str, types))}")
+        raise ShapeError(
+            "the region takes "
+            f"{', '.join(map(str, wanted))}; given: {', '.join(map(str, types))}"
+        )
     return tuple(t.type for t in region.outputs)
 
 

@@ -166,7 +166,8 @@ def transpose(x: Any, axes: Any = None) -> Tensor:
         normal_axes(order, tensor.ndim)
         if len(order) != tensor.ndim:
             raise ArgumentError(
-                f"axes {list(order)} are no permutation of the {tensor.ndim} axes of {{0}}"
+                f"axes {list(order)} are no permutation of the {tensor.ndim} axes "
+                "of {0}"
             )
     except ArgumentError as error:
         raise explain(error, "transpose", [tensor]) from None
@@ -278,9 +279,7 @@ def _unslice_lower(site: Site) -> Expr:
         at = offset // const(step, int64)
         tests = [offset >= const(0, int64), at < size_of(size)]
         if step != 1:
-            tests.append(
-                apply("equal", offset % const(step, int64), const(0, int64))
-            )
+            tests.append(apply("equal", offset % const(step, int64), const(0, int64)))
         for test in tests:
             inside = test if inside is None else apply("logical_and", inside, test)
         top = size_of(size) - const(1, int64)
@@ -355,7 +354,9 @@ def _getitem(x: Tensor, keys: list[Any]) -> Tensor:
         elif isinstance(k, (int, np.integer)) and not isinstance(k, bool):
             first, count, by = _wrap(int(k), size), 1, 1
             if prove_le(first + 1, size) is False or prove_le(0, first) is False:
-                raise ShapeError(f"index {k} is out of range for an axis of size {size}")
+                raise ShapeError(
+                    f"index {k} is out of range for an axis of size {size}"
+                )
         else:
             raise ArgumentError(
                 f"an index must be an int, a slice, None or Ellipsis, not {k!r}",
@@ -434,18 +435,14 @@ def _concatenate_lower(site: Site) -> Expr:
     for k, t in enumerate(site.types):
         size = t.shape[axis]
         local = at - size_of(end)
-        inside = apply(
-            "maximum", apply("minimum", local, size_of(size) - one), zero
-        )
+        inside = apply("maximum", apply("minimum", local, size_of(size) - one), zero)
         end = end + size
         index = list(site.index)
         index[axis] = inside
         pieces.append((end, site.load(k, index), size))
     for end, value, _ in reversed(pieces):
         found = (
-            value
-            if found is None
-            else apply("select", at < size_of(end), value, found)
+            value if found is None else apply("select", at < size_of(end), value, found)
         )
     assert found is not None
     return found

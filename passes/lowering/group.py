@@ -75,7 +75,9 @@ class GroupLowering:
         if anchor is None:
             shapes = {_solid(t.shape) for t, _ in self.outputs}
             if len(shapes) != 1:
-                raise NotOneNest(f"outputs of several shapes: {sorted(map(str, shapes))}")
+                raise NotOneNest(
+                    f"outputs of several shapes: {sorted(map(str, shapes))}"
+                )
             axes = _axes("i", self.outputs[0][0].shape)
         else:
             result = anchor.results[0]
@@ -156,7 +158,8 @@ class GroupLowering:
     def value(self, tensor: Tensor, index: Sequence[Expr]) -> Expr:
         """Return the element of a tensor at an index."""
         at = tuple(
-            ZERO if size == 1 else i for i, size in zip(index, tensor.shape, strict=True)
+            ZERO if size == 1 else i
+            for i, size in zip(index, tensor.shape, strict=True)
         )
         key = (tensor, at)
         found = self._memo.get(key)
@@ -224,9 +227,7 @@ class GroupLowering:
         return cast(found, result.dtype)
 
     def _level(self, name: str) -> int:
-        return next(
-            a.level for a in self._accumulators.values() if a.step.name == name
-        )
+        return next(a.level for a in self._accumulators.values() if a.step.name == name)
 
     # --- scatter-add --------------------------------------------------------------
 
@@ -249,9 +250,7 @@ class GroupLowering:
         outer = _index(tuple(result.shape[i] for i in chosen), self._point)
         site = self._site(node, outer)
         rest = [i for i in range(result.ndim) if i not in chosen]
-        zeroed = tuple(
-            LoopAxis(f"k{j}", result.shape[i]) for j, i in enumerate(rest)
-        )
+        zeroed = tuple(LoopAxis(f"k{j}", result.shape[i]) for j, i in enumerate(rest))
         place = dict(zip(chosen, outer, strict=True))
         place.update(zip(rest, (axis(a.name) for a in zeroed), strict=True))
         at = tuple(place[i] for i in range(result.ndim))
@@ -340,5 +339,3 @@ def fits(sources: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
     except NotOneNest:
         return False
     return True
-
-

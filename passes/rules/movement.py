@@ -5,8 +5,6 @@ from __future__ import annotations
 from graphc.ir.rewrite import Match, rule
 
 
-
-
 def _inverse(match: Match) -> bool:
     outer, inner = (n.attrs.axes for n in match.nodes)
     return all(inner[a] == i for i, a in enumerate(outer))

@@ -14,7 +14,6 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-
 _WORD = ir.IntType(64)
 
 

@@ -133,5 +133,3 @@ def fetch(typing, pack_at, copied, fresh, to, width, source, deep, across, k, n)
     i64, truth = types.int64, types.boolean
     arguments = (i64, i64, truth, to, i64, source, i64, i64, i64, i64)
     return found(*arguments), codegen
-
-

@@ -14,7 +14,9 @@ def depends_on_itself(nest: Nest, name: str) -> bool:
     It is safe where every read of the buffer is at the element that is stored, at
     the same point of the nest.
     """
-    targets = [(s.index, p.axes) for p in nest.phases for s in p.stores if s.buffer == name]
+    targets = [
+        (s.index, p.axes) for p in nest.phases for s in p.stores if s.buffer == name
+    ]
     if len(targets) != 1:
         return bool(targets)
     index, axes = targets[0]

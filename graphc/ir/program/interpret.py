@@ -14,9 +14,17 @@ import numpy as np
 
 from graphc.errors import LoweringError
 from graphc.ir.dims import evaluate
-from graphc.ir.program.program import Barrier, Call, If, Loop, Nest, Phase, Program
+from graphc.ir.program.program import (
+    Barrier,
+    Call,
+    If,
+    Loop,
+    Nest,
+    Phase,
+    Program,
+    Statement,
+)
 from graphc.ir.program.program import Reduce as ReduceStep
-from graphc.ir.program.program import Statement
 from graphc.ir.scalar import Axis, Expr, Load, Ref, SizeOf, evaluate_expr
 
 Array = np.ndarray[Any, Any]

@@ -105,7 +105,9 @@ def renamed(nest: Nest, names: Mapping[str, str]) -> Nest:
     phases = tuple(
         Phase(
             p.axes,
-            tuple(Reduce(r.name, r.monoid, tuple(map(new, r.values))) for r in p.reduces),
+            tuple(
+                Reduce(r.name, r.monoid, tuple(map(new, r.values))) for r in p.reduces
+            ),
             tuple(
                 Store(
                     names.get(s.buffer, s.buffer),

@@ -66,7 +66,9 @@ def _check_body(
             own = {program.root(n) for n in s.writes}
             early = [n for n in early if program.root(n) not in own]
             if early:
-                found.append(f"{_name(s)} reads {', '.join(early)} before it is written")
+                found.append(
+                    f"{_name(s)} reads {', '.join(early)} before it is written"
+                )
         for n in s.writes:
             if program.buffers[n].space in ("input", "constant"):
                 found.append(f"{_name(s)} writes the {program.buffers[n].space} {n}")

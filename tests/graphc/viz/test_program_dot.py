@@ -12,6 +12,7 @@ from graphc.ir.dims import dim
 from graphc.ir.graph import Graph
 from graphc.ir.nodes import Tensor
 from graphc.ir.origins import UPDATE, phase
+from graphc.ir.printer import value_names
 from graphc.ir.program import (
     Barrier,
     Buffer,
@@ -31,7 +32,7 @@ from graphc.ir.target import Target
 from graphc.ir.types import bool_, float32, int64
 from graphc.passes import parse_pipeline, run_pipeline
 from graphc.viz.dot import record
-from graphc.viz.picture import Box, Picture
+from graphc.viz.picture import Box, Picture, graph_picture
 from graphc.viz.program_dot import amount, program_dot, program_picture
 
 # A fixed machine, so that golden texts are the same on all.
@@ -243,3 +244,30 @@ def test_program_svg_takes_any_name() -> None:
 def test_program_draws_each_format(suffix: str, tmp_path: Path) -> None:
     path = program(add_one("x", "out")).draw(tmp_path / f"p.{suffix}")
     assert path.stat().st_size > 100
+
+
+# --- numbers in drawings of graphs ----------------------------------------------------
+
+
+def test_numbers_in_a_graph_are_those_of_its_text() -> None:
+    made = run_pipeline(training(16), parse_pipeline("default"), TARGET)
+    graph = next(s.result for s in made if s.name == "cse")
+    assert isinstance(graph, Graph)
+    saved = {b.lines[0] for b in boxes(graph_picture(graph), "saved")}
+    assert saved
+    for line in saved:
+        number, op = line.split()
+        assert f"  {number}: " in graph.text()
+        assert re.search(rf"  {number}: \S+ = {op}\(", graph.text())
+
+
+def test_a_number_out_of_a_group_is_that_of_its_result() -> None:
+    made = run_pipeline(training(24), parse_pipeline("default"), TARGET)
+    graph = next(s.result for s in made if s.name == "fuse")
+    assert isinstance(graph, Graph)
+    picture = graph_picture(graph)
+    found = {b.lines[0].split()[0] for b in boxes(picture, "saved")}
+    outside = {n for n in found if "." not in n}
+    assert outside
+    results = {value_names(graph)[r] for n in graph.nodes for r in n.results}
+    assert outside <= results
