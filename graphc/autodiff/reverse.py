@@ -48,8 +48,9 @@ def grad(y: Any, wrt: Any, cotangent: Any = None) -> Any:
         TensorType(f32[3])
     """
     targets = [wrt] if isinstance(wrt, Tensor) else list(wrt)
-    _check(y, targets, cotangent)
-    start = ones(y.shape, y.dtype) if cotangent is None else constant(cotangent)
+    seed = None if cotangent is None else constant(cotangent)
+    _check(y, targets, seed)
+    start = ones(y.shape, y.dtype) if seed is None else seed
     stable, sources = _stable_form(y, targets)
     found = _pull([stable], [start], sources)
     missing = [t for t, s, g in zip(targets, sources, found, strict=True) if g is None]
@@ -85,11 +86,20 @@ def stop_gradient(x: Any) -> Tensor:
 # --- the work -----------------------------------------------------------------------
 
 
-def _check(y: Tensor, targets: Sequence[Tensor], cotangent: Any) -> None:
+def _check(y: Tensor, targets: Sequence[Tensor], cotangent: Tensor | None) -> None:
+    for t in (y, *targets):
+        if not isinstance(t, Tensor):
+            raise GradientError(
+                f"grad: {t!r} is no tensor",
+                where=here().quoted,
+                help="call it as graphc.grad(loss, [w, b])",
+            )
     if not y.dtype.is_float:
         raise GradientError(
             f"grad: {describe(y)} is {y.type}, only floats have a gradient",
+            details=[_made(y)],
             where=here().quoted,
+            help="cast it, or differentiate what it was computed from",
         )
     if cotangent is None and y.shape != ():
         raise GradientError(
@@ -97,14 +107,26 @@ def _check(y: Tensor, targets: Sequence[Tensor], cotangent: Any) -> None:
             where=here().quoted,
             help="take its sum or mean, or pass cotangent=",
         )
+    if cotangent is not None and cotangent.type != y.type:
+        raise GradientError(
+            f"grad: the cotangent is {cotangent.type}, {describe(y)} is {y.type}",
+            where=here().quoted,
+            help="give a cotangent of the same shape and dtype",
+        )
     for t in targets:
-        if not isinstance(t, Tensor):
-            raise GradientError(f"grad: {t!r} is no tensor", where=here().quoted)
         if not t.dtype.is_float:
             raise GradientError(
                 f"grad: no gradient with respect to {describe(t)}, which is {t.type}",
+                details=[_made(t)],
                 where=here().quoted,
+                help="only floats have a gradient",
             )
+
+
+def _made(tensor: Tensor) -> str:
+    """Return the line of a message that says what a tensor is."""
+    verb = "declared" if tensor.node.op.leaf else "made"
+    return f"{describe(tensor)} : {tensor.type}  {verb} at {tensor.node.birth.quoted}"
 
 
 def _stable_form(y: Tensor, targets: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -197,10 +219,7 @@ def _unreached(y: Tensor, target: Tensor) -> GradientError:
     if target.node not in order:
         return GradientError(
             f"grad: {describe(y)} does not depend on {name}",
-            details=[
-                f"{name} : {target.type}  declared at {target.node.birth.place}",
-                f"{describe(y)} : {y.type}  made at {y.node.birth.quoted}",
-            ],
+            details=[_made(target), _made(y)],
             where=here().quoted,
             help="check that it is used on the way to the loss",
         )
@@ -208,9 +227,13 @@ def _unreached(y: Tensor, target: Tensor) -> GradientError:
     blocks: list[str] = []
     for node in order:
         if any(t.node in reached for t in node.inputs):
-            if isinstance(node.op.gradient, NonDifferentiable):
-                why = f"{node.op.name} blocks the way: {node.op.gradient.reason}"
-                blocks.append(f"{why}  --> {node.birth.quoted}")
+            how = node.op.gradient
+            why = how.reason if isinstance(how, NonDifferentiable) else ""
+            if not any(r.dtype.is_float for r in node.results):
+                why = why or "integers have no gradient"
+            if why:
+                line = node.birth.quoted
+                blocks.append(f"{node.op.name} blocks the way: {why}  --> {line}")
             else:
                 reached.add(node)
     return GradientError(

@@ -37,16 +37,26 @@ def to_networkx(graph: Graph) -> networkx.MultiDiGraph[str]:
 
     for leaf in (*graph.inputs, *graph.states):
         found.add_node(
-            name(leaf), op=leaf.node.op.name, type=str(leaf.type),
-            label=leaf_name(leaf), phase="forward", line=leaf.node.birth.place, node=leaf.node,
-        )  # fmt: skip
+            name(leaf),
+            op=leaf.node.op.name,
+            type=str(leaf.type),
+            label=leaf_name(leaf),
+            phase="forward",
+            line=leaf.node.birth.place,
+            node=leaf.node,
+        )
     for node in graph.nodes:
         origin = graph.origin(node)
         at = names[node.results[0]]
         found.add_node(
-            at, op=node.op.name, type=str(node.types[0]), label=origin.label,
-            phase=origin.phase, line=origin.place, node=node,
-        )  # fmt: skip
+            at,
+            op=node.op.name,
+            type=str(node.types[0]),
+            label=origin.label,
+            phase=origin.phase,
+            line=origin.place,
+            node=node,
+        )
         for i, tensor in enumerate(node.inputs):
             found.add_edge(name(tensor), at, type=str(tensor.type), operand=i)
     for state, value in graph.updates:
