@@ -52,8 +52,10 @@ class _Lowering:
         inputs = [self._leaf(t, "input") for t in graph.inputs]
         states = [self._leaf(t, "state") for t in graph.states]
         homes = self._homes()
-        for number, node in enumerate(graph.nodes):
+        number = 0  # of a value, as in the graph's text
+        for node in graph.nodes:
             self._node(node, number, homes)
+            number += len(node.results)
         outputs = [self._output(i, t, homes) for i, t in enumerate(graph.outputs)]
         self._updates(homes)
         return Program(
@@ -127,9 +129,8 @@ class _Lowering:
             )
             return
         for i, result in enumerate(node.results):
-            many = f"_{i}" if len(node.results) > 1 else ""
             self.where[result] = homes.get(result) or self._new(
-                f"t{number}{many}", result, "temp"
+                f"t{number + i}", result, "temp"
             )
         if node.op is FUSED:
             region = node.regions[0]

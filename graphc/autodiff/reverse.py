@@ -48,9 +48,11 @@ def grad(y: Any, wrt: Any, cotangent: Any = None) -> Any:
         TensorType(f32[3])
     """
     targets = [wrt] if isinstance(wrt, Tensor) else list(wrt)
-    seed = None if cotangent is None else constant(cotangent)
-    _check(y, targets, seed)
-    start = ones(y.shape, y.dtype) if seed is None else seed
+    if cotangent is not None and isinstance(y, Tensor):
+        as_y = None if isinstance(cotangent, Tensor) else y.dtype
+        cotangent = constant(cotangent, as_y)
+    _check(y, targets, cotangent)
+    start = ones(y.shape, y.dtype) if cotangent is None else cotangent
     stable, sources = _stable_form(y, targets)
     found = _pull([stable], [start], sources)
     missing = [t for t, s, g in zip(targets, sources, found, strict=True) if g is None]

@@ -8,8 +8,8 @@ from typing import Any
 from graphc.ir.nodes import Tensor
 from graphc.nn.names import look_up
 from graphc.ops.arithmetic import abs, exp, expm1, relu, sigmoid, softplus, tanh, where
+from graphc.ops.composite import log_softmax, softmax
 from graphc.ops.creation import constant
-from graphc.ops.reduction import log_softmax, softmax
 
 Activation = Callable[[Any], Any]
 

@@ -24,9 +24,10 @@ from graphc.ir.nodes import Tensor, explain
 from graphc.ir.types import bool_
 from graphc.nn.names import look_up
 from graphc.ops.arithmetic import abs, log, softplus, where
+from graphc.ops.composite import log_softmax, mean
 from graphc.ops.creation import cast, constant
 from graphc.ops.indexing import one_hot
-from graphc.ops.reduction import log_softmax, mean, sum
+from graphc.ops.reduction import sum
 from graphc.ops.shape import reshape
 
 Loss = Callable[[Any, Any], Tensor]

@@ -13,8 +13,9 @@ from graphc.errors import ShapeError
 from graphc.ir.nodes import Tensor, explain
 from graphc.nn import losses
 from graphc.nn.names import look_up
+from graphc.ops.composite import mean
 from graphc.ops.creation import constant
-from graphc.ops.reduction import argmax, mean
+from graphc.ops.reduction import argmax
 from graphc.ops.shape import reshape
 
 Metric = Callable[[Any, Any], Tensor]

@@ -3,6 +3,7 @@
 from graphc.ops import (
     arithmetic,
     broadcast,
+    composite,
     creation,
     indexing,
     linear,
@@ -14,6 +15,7 @@ from graphc.ops import (
 __all__ = [
     "arithmetic",
     "broadcast",
+    "composite",
     "creation",
     "indexing",
     "linear",

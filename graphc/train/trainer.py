@@ -24,8 +24,8 @@ from graphc.ir.origins import here, scope
 from graphc.ir.types import TensorType
 from graphc.nn import losses, metrics
 from graphc.nn.model import Sequential, provisional
+from graphc.ops.composite import mean
 from graphc.ops.creation import input
-from graphc.ops.reduction import mean
 from graphc.optim import Optimizer
 from graphc.train.callbacks import Callbacks
 from graphc.train.data import Data, as_samples, as_x, as_y, check_lengths, split_off
