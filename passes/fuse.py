@@ -266,7 +266,8 @@ class _Fusion:
                 continue
             sources, outputs = self._border(group.nodes)
             region = self._region(members, sources, outputs)
-            with fixed(origins[group.nodes[-1]]):
+            # A group belongs to the line and phase of what it returns first.
+            with fixed(origins[outputs[0].node]):
                 types = [t.type for t in outputs]
                 inputs = tuple(new.get(t, t) for t in sources)
                 made = Node(FUSED, inputs, FUSED.attrs(), types, [region])

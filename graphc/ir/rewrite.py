@@ -144,13 +144,15 @@ def rule(text: str, *, when: Condition | None = None, note: str = "") -> Rule:
     parser = _Parser(equation, text)
     left = parser.term()
     parser.expect("=>")
+    middle = parser.place
     right = parser.term()
     parser.end()
     if not isinstance(left, Call):
-        raise parser.error("the left side must be an op")
+        raise parser.error("the left side must be an op", 0)
     free = _variables(right) - _variables(left)
     if free:
-        raise parser.error(f"the left side does not bind {', '.join(sorted(free))}")
+        what = f"the left side does not bind {', '.join(sorted(free))}"
+        raise parser.error(what, middle)
     return Rule(text, left, right, test, note)
 
 
@@ -158,10 +160,16 @@ class _Parser:
     def __init__(self, text: str, whole: str) -> None:
         self.text, self.whole, self.at = text, whole, 0
 
-    def error(self, what: str) -> ParseError:
+    @property
+    def place(self) -> int:
+        """Where the next token starts."""
+        return self.at + len(self.text[self.at :]) - len(self.text[self.at :].lstrip())
+
+    def error(self, what: str, at: int | None = None) -> ParseError:
+        at = self.place if at is None else at
         return ParseError(
-            f"rule: {what}, at column {self.at + 1}",
-            details=[self.whole, " " * self.at + "^"],
+            f"rule: {what}, at column {at + 1}",
+            details=[self.whole, " " * at + "^"],
             help='for example "mul(x, 1) => x"',
         )
 
@@ -187,15 +195,16 @@ class _Parser:
             raise self.error("expected the end")
 
     def term(self) -> Term:
+        start = self.place
         kind, token = self.next()
         if kind == "number" or token in ("inf", "nan"):
             return Literal(float(token))
         if kind == "mark":
-            raise self.error(f"unexpected {token!r}")
+            raise self.error(f"unexpected {token!r}", start)
         if self.peek() != "(":
             return Var(token)
         if token not in OPS:
-            raise self.error(f"unknown op {token!r}")
+            raise self.error(f"unknown op {token!r}", start)
         self.expect("(")
         args: list[Term] = []
         while self.peek() != ")":

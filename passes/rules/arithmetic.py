@@ -30,7 +30,7 @@ RULES = (
     rule("add(x, neg(y)) => sub(x, y)"),
     rule("sub(x, neg(y)) => add(x, y)"),
     rule("mul(neg(x), neg(y)) => mul(x, y)"),
-    rule("div(neg(x), neg(y)) => div(x, y)"),
+    rule("div(neg(x), neg(y)) => div(x, y)", when=_floating),  # ints have no -0
     rule("pow(x, 1) => x", when=_floating),
     rule("pow(x, 2) => mul(x, x)", when=_floating),
     rule("pow(x, 0.5) => sqrt(x)", when=_floating, note="-0.0 and -inf: as sqrt"),

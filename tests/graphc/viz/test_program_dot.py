@@ -137,15 +137,15 @@ def test_a_state_that_is_changed_in_place_hangs_on_two_heads() -> None:
 
 def test_arrows_name_buffers_with_types_and_lifetimes() -> None:
     lines = [line for a in drawn(2).arrows for line in a.lines]
-    assert any(re.fullmatch(r"t0_0: f32\[N,8\] @ 0\.\.\d", line) for line in lines)
-    assert "t0_0" in lines  # the other arrows of the buffer
+    assert any(re.fullmatch(r"t0: f32\[N,8\] @ 0\.\.\d", line) for line in lines)
+    assert "t0" in lines  # the other arrows of the buffer
 
 
 def test_a_large_program_names_buffers_from_far_above() -> None:
     assert not boxes(drawn(2), "saved")
     picture = drawn(8)
     saved = boxes(picture, "saved")
-    assert any(b.lines[0].startswith("t0_0: f32[N,8] @ 0..") for b in saved)
+    assert any(b.lines[0].startswith("t0: f32[N,8] @ 0..") for b in saved)
     nests = {
         b.id: i
         for i, row in enumerate(picture.rows)
