@@ -35,6 +35,7 @@ class Bound(Protocol):
     """A program bound to sizes, ready to run."""
 
     arena: Arena
+    sizes: Mapping[str, int]
 
     def run(self, inputs: Sequence[Array], out: Sequence[Array] | None) -> list[Array]:
         """Run a step: read inputs, update the states, return the outputs."""

@@ -11,6 +11,7 @@ from graphc.backends.protocol import Backend, Bound, Runner
 from graphc.backends.reference.interpreter import run_graph
 from graphc.errors import InputError
 from graphc.ir.binding import bind_sizes, fit_input
+from graphc.ir.dims import evaluate
 from graphc.ir.graph import Graph
 from graphc.ir.interpret import Values
 from graphc.ir.nodes import Node, Tensor, leaf_name
@@ -83,7 +84,7 @@ class Executable:
         bound = self._bound.get(shapes)
         if bound is None:
             bound = self._bind(shapes)
-        targets = None if out is None else self._targets(out)
+        targets = None if out is None else self._targets(out, arrays, bound.sizes)
         group = self._group.root()
         group.lock.acquire()
         while group.parent is not None:  # joined with others while we waited
@@ -131,24 +132,41 @@ class Executable:
         self._bound[shapes] = bound
         return bound
 
-    def _targets(self, out: Any) -> list[Array]:
-        flat = (
+    def _targets(
+        self, out: Any, inputs: Sequence[Array], sizes: Mapping[str, int]
+    ) -> list[Array]:
+        """Return the arrays of `out=`, each of which fits and is no other's memory."""
+        flat: list[Any] = (
             [out]
             if self._single
             else list(out.values())
             if isinstance(out, Mapping)
             else list(out)
         )
-        for tensor, target in zip(self.declared.outputs, flat, strict=True):
+        outputs = self.declared.outputs
+        if len(flat) != len(outputs):
+            raise InputError(
+                f"out= has {len(flat)} arrays, the step has {len(outputs)} outputs"
+            )
+        for i, (tensor, target) in enumerate(zip(outputs, flat, strict=True)):
+            shape = tuple(evaluate(size, sizes) for size in tensor.shape)
             good = (
                 isinstance(target, np.ndarray)
                 and target.dtype == tensor.dtype.numpy
+                and target.shape == shape
                 and target.flags.c_contiguous
                 and target.flags.writeable
             )
             if not good:
+                found = getattr(target, "dtype", type(target).__name__)
                 raise InputError(
-                    f"out= takes C-contiguous, writable arrays of {tensor.type}"
+                    f"out= takes C-contiguous, writable arrays: here {tensor.dtype} of "
+                    f"shape {list(shape)}, got {found} of shape {list(np.shape(target))}"
+                )
+            if any(np.may_share_memory(target, a) for a in (*inputs, *flat[:i])):
+                raise InputError(
+                    "out= shares memory with an input or with another output",
+                    help="give an array of its own for each output",
                 )
         return flat
 

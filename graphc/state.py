@@ -6,12 +6,13 @@ exclude each other by one lock, shared by every state that any step joined.
 
 from __future__ import annotations
 
+import os
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
@@ -32,11 +33,12 @@ Initializer = Callable[[tuple[int, ...], int, int], Any]
 class LockGroup:
     """One lock for all states that some step uses together (a union-find tree)."""
 
-    __slots__ = ("lock", "parent")
+    __slots__ = ("__weakref__", "lock", "parent")
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.parent: LockGroup | None = None
+        _groups.add(self)
 
     def root(self) -> LockGroup:
         """Return the group that this one was merged into."""
@@ -60,7 +62,28 @@ class LockGroup:
             group.lock.release()
 
 
+_groups: WeakSet[LockGroup] = WeakSet()
 _merging = threading.Lock()
+_kept: list[threading.Lock] = []
+PATIENCE = 10.0  # seconds that a fork waits for steps that run
+
+
+def _before_fork() -> None:
+    """Wait until no step runs, so that a child has whole values and free locks."""
+    for lock in (_merging, *(g.lock for g in list(_groups))):
+        if lock.acquire(timeout=PATIENCE):
+            _kept.append(lock)
+
+
+def _after_fork() -> None:
+    while _kept:
+        _kept.pop().release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+    )
 
 
 def join_locks(states: Sequence[Parameter]) -> LockGroup:

@@ -21,6 +21,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.nodes import Array, Node, Tensor, make1
 from graphc.ir.op import Meaning
 from graphc.ops.creation import CONSTANT, FULL, Constant, Full
+from graphc.ops.random import Draw
 from graphc.passes.registry import graph_pass
 
 
@@ -37,6 +38,8 @@ def constant_fold(graph: Graph, options: Options) -> Graph:
 
     def change(node: Node, inputs: tuple[Tensor, ...]) -> Sequence[Tensor] | None:
         if not inputs or len(node.results) != 1 or node.regions:
+            return None
+        if isinstance(node.attrs, Draw):
             return None
         if any(t.node.op not in (CONSTANT, FULL) for t in inputs):
             return None

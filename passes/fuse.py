@@ -168,6 +168,9 @@ class _Fusion:
             return False
         if any(self._stores(n) for n in nodes):
             return False
+        # Two contractions in one nest would not run on register tiles.
+        if sum(map(is_contraction, nodes)) > 1:
+            return False
         # A contraction reads each element many times: it is computed before.
         own = set(nodes)
         if any(

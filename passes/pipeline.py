@@ -7,6 +7,7 @@ before the program level is completed with the default's remaining steps.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
 from collections.abc import Iterable
@@ -51,9 +52,8 @@ class Step:
     def __str__(self) -> str:
         if isinstance(self.options, NoOptions):
             return self.run.name
-        fields = ", ".join(
-            f"{n}={_show(getattr(self.options, n))}" for n in self.options.__slots__
-        )
+        names = [f.name for f in dataclasses.fields(self.options)]
+        fields = ", ".join(f"{n}={_show(getattr(self.options, n))}" for n in names)
         return f"{self.run.name}{{{fields}}}"
 
 
@@ -135,10 +135,24 @@ def _value(text: str) -> Any:
 
 
 def complete(steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    """Add the default's program passes to a pipeline that ends with a graph."""
+    """Add the default's program passes that come after the last one named.
+
+    Only `order` may be left out: without the others a program does not run, and
+    those from the first that is missing are added.
+    Example:
+        >>> [str(s) for s in complete(parse_pipeline("lower,schedule,place-barriers"))]
+        ['lower', 'schedule', 'place-barriers', 'plan-memory']
+    """
+    named = {s.run.name for s in steps}
     if any(s.run.result is Program for s in steps):
-        return steps
-    return (*steps, *parse_pipeline(",".join(PROGRAM_PASSES)))
+        named.add("lower")  # or one in its place
+    start = 0
+    for i, name in enumerate(PROGRAM_PASSES):
+        if name in named:
+            start = i + 1
+        elif name != "order":
+            break
+    return (*steps, *parse_pipeline(PROGRAM_PASSES[start:]))
 
 
 def run_pipeline(
@@ -168,11 +182,25 @@ def run_pipeline(
             error.add_note(f"in the pass {step.run.name!r}")
             raise
         seconds = time.perf_counter() - start
+        if not isinstance(result, step.run.result):
+            raise PassError(
+                f"the pass {step.run.name!r} returned {result!r}, "
+                f"not a {step.run.result.__name__}",
+                help="a pass returns the new one, or the same object",
+            )
         if check and result is not level:
             _verify(step, level, result)
         stages.append(Stage(step.run.name, result, seconds))
         level = result
     return stages
+
+
+def _signature(graph: Graph) -> tuple[object, ...]:
+    return (
+        [id(t) for t in graph.inputs],
+        [t.type for t in graph.outputs],
+        [id(s) for s, _ in graph.updates],
+    )
 
 
 def _verify(step: Step, before: Level, after: Level) -> None:
@@ -194,10 +222,9 @@ def _verify(step: Step, before: Level, after: Level) -> None:
             ],
         ) from error
     if isinstance(before, Graph) and isinstance(after, Graph):
-        old = [t.type for t in before.roots]
-        if old != [t.type for t in after.roots] or before.inputs != after.inputs:
+        if _signature(before) != _signature(after):
             raise PassError(
-                f"the pass {step.run.name!r} changed what the graph takes or returns",
+                f"the pass {step.run.name!r} changed what the graph takes, returns or updates",
                 details=[
                     "before:",
                     *before.text().splitlines(),

@@ -27,4 +27,6 @@ def place_barriers(program: Program) -> Program:
             body.append(Barrier())
             since = i
         body.append(statement)
+    if body == list(program.body):
+        return program
     return program.replace(body=tuple(body))

@@ -30,5 +30,5 @@ def plan_memory(program: Program) -> Program:
             if program.buffers[root].space == "temp":
                 first.setdefault(root, step)
                 last[root] = step
-    lifetimes = tuple(Lifetime(n, first[n], last[n]) for n in first)
-    return program.replace(plan=MemoryPlan(lifetimes))
+    plan = MemoryPlan(tuple(Lifetime(n, first[n], last[n]) for n in first))
+    return program if plan == program.plan else program.replace(plan=plan)

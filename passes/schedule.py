@@ -25,6 +25,8 @@ def schedule(program: Program, target: Target) -> Program:
         if isinstance(s, Nest) and s.schedule is None:
             s = s.replace(schedule=choose(s, program, target))
         body.append(s)
+    if all(new is old for new, old in zip(body, program.body, strict=True)):
+        return program
     return program.replace(body=tuple(body))
 
 

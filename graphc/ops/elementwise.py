@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from graphc.errors import ArgumentError, GradientError, ShapeError
 from graphc.ir.nodes import Node, Tensor, make1
 from graphc.ir.op import (
@@ -29,8 +31,8 @@ from graphc.ir.op import (
     register,
 )
 from graphc.ir.origins import here
-from graphc.ir.scalar import Expr, apply, evaluate_expr, ref
-from graphc.ir.types import TensorType
+from graphc.ir.scalar import Expr, apply, evaluate_expr, lift, ref
+from graphc.ir.types import TensorType, promote
 from graphc.ops.broadcast import broadcast_arguments, same_shape
 
 
@@ -89,7 +91,7 @@ def elementwise(
     @lru_cache(maxsize=64)
     def trace(types: Types) -> Expr:
         found = body(*(ref(f"x{i}", t.dtype) for i, t in enumerate(types)))
-        return found if isinstance(found, Expr) else apply("add", found, 0.0)
+        return lift(found, promote(*(t.dtype for t in types)))
 
     def infer(types: Types, _: Any) -> TensorType:
         if len(types) != arity:
@@ -100,11 +102,14 @@ def elementwise(
 
     def evaluate(arrays: Any, meaning: Meaning) -> Any:
         expr = trace(tuple(t.with_shape(()) for t in meaning.types))
-        return evaluate_expr(expr, lambda leaf: arrays[int(leaf.key[0][1:])])
+        found = evaluate_expr(expr, lambda leaf: arrays[int(leaf.key[0][1:])])
+        # A formula without its inputs is a constant.
+        same = found.shape == arrays[0].shape
+        return found if same else np.full(arrays[0].shape, found)
 
     def lower(site: Site) -> Expr:
         found = body(*(site.load(i, site.index) for i in range(arity)))
-        return found if isinstance(found, Expr) else apply("add", found, 0.0)
+        return lift(found, promote(*(t.dtype for t in site.types)))
 
     gradient: GradientRule | NonDifferentiable
     if isinstance(grad, NonDifferentiable):
@@ -231,31 +236,37 @@ def _symbolic_partials(
     """Differentiate the formula with SymPy when a gradient is first asked for."""
 
     @lru_cache(maxsize=1)
-    def derivatives() -> tuple[Any, ...]:
-        import sympy
+    def derivatives() -> Any:
+        from graphc.ops.symbolic import Derivatives
 
-        symbols = sympy.symbols(f"x0:{arity}", real=True)
-        expression = sympy.sympify(formula(*symbols))
-        return tuple(
-            (symbols, sympy.simplify(sympy.diff(expression, s))) for s in symbols
-        )
+        return Derivatives(formula, arity)
 
     def partials(*tensors: Tensor) -> tuple[Any, ...]:
-        from graphc.ops.symbolic import tensor_from_sympy
-
-        inputs = tensors[:-1]
         try:
-            return tuple(
-                tensor_from_sympy(d, dict(zip(symbols, inputs, strict=True)))
-                for symbols, d in derivatives()
-            )
+            found = derivatives()(tensors[:-1])
         except NotImplementedError as error:
             raise GradientError(
                 f"{name}: SymPy's derivative has no counterpart here: {error}",
                 help=f"pass grad=lambda x, y: ... to elementwise({name!r}, ...)",
             ) from error
+        return tuple(_selected(d) for d in found)
 
     return partials
+
+
+def _selected(partial: Any) -> Any:
+    """Return a derivative that a `where` masks with 0 as a `When`."""
+    if isinstance(partial, Tensor) and partial.node.op.name == "where":
+        condition, value, other = partial.node.inputs
+        if _is_zero(other):
+            return When(condition, value)
+        if _is_zero(value):
+            return When(FUNCTIONS["logical_not"](condition), other)
+    return partial
+
+
+def _is_zero(tensor: Tensor) -> bool:
+    return tensor.node.op.name == "full" and tensor.node.attrs.value == 0
 
 
 def latex(op: Op) -> str:

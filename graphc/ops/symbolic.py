@@ -1,11 +1,100 @@
-"""From SymPy's expressions back to tensors: a fixed table, for derivatives only."""
+"""Derivatives by SymPy: a formula's, and the way back from its expressions to tensors.
+
+SymPy differentiates the formula of an elementwise op; a fixed table turns what it
+returns into tensors, and the stable forms of the ops are applied to that. Of SymPy's
+plain and its simplified expression the one is taken that overflows in fewer places:
+simplifying turns one formula into `tanh(x)`, another into a quotient of infinities.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
-from graphc.ir.nodes import Tensor
-from graphc.ir.op import FUNCTIONS
+import numpy as np
+
+from graphc.ir.graph import Graph, with_inputs
+from graphc.ir.interpret import run_region
+from graphc.ir.leaves import make_args
+from graphc.ir.nodes import Region, Tensor
+from graphc.ir.op import FUNCTIONS, Types
+from graphc.ir.rewrite import rewrite, stable_rules
+from graphc.ir.types import TensorType, float64
+
+# Where candidates are compared: near 0, ordinary, and large.
+TRIED = np.array([-1000.0, -50.0, -2.3, -0.7, -1e-3, 0.0, 1e-3, 0.7, 2.3, 50.0, 1000.0])
+
+Partial = float | Region
+
+
+class Derivatives:
+    """The partial derivatives of a formula of `arity` scalars.
+
+    Raises:  NotImplementedError naming a function of SymPy that has no counterpart.
+    """
+
+    def __init__(self, formula: Callable[..., Any], arity: int) -> None:
+        import sympy
+
+        self.symbols = sympy.symbols(f"x0:{arity}", real=True)
+        whole = sympy.sympify(formula(*self.symbols))
+        self.expressions = [self._best(sympy.diff(whole, s)) for s in self.symbols]
+        self._regions = lru_cache(maxsize=64)(self._build)
+
+    def __call__(self, inputs: Sequence[Tensor]) -> list[float | Tensor]:
+        """Return the derivative with respect to each input: tensors, or numbers."""
+        types = tuple(t.type for t in inputs)
+        return [
+            p if isinstance(p, float) else _apply(p, inputs)
+            for p in self._regions(types)
+        ]
+
+    def _build(self, types: Types) -> list[Partial]:
+        return [self._region(e, types) for e in self.expressions]
+
+    def _region(self, expression: Any, types: Types) -> Partial:
+        """Return an expression as a region in stable form."""
+        args = make_args(types)
+        named = dict(zip(self.symbols, args, strict=True))
+        found = tensor_from_sympy(expression, named)
+        if not isinstance(found, Tensor):
+            return float(found)
+        graph = rewrite(Graph("partial", (), [found]), stable_rules())
+        return Region(args, graph.outputs)
+
+    def _best(self, plain: Any) -> Any:
+        """Return the plain or the simplified expression, by where they are finite."""
+        import sympy
+
+        # The derivative of a jump is 0 wherever it exists.
+        plain = plain.replace(sympy.DiracDelta, lambda *_: 0)
+        simple = sympy.simplify(plain)
+        try:
+            return min(simple, plain, key=self._lost)
+        except NotImplementedError:
+            return plain
+
+    def _lost(self, expression: Any) -> int:
+        """Return at how many points an expression is not finite."""
+        grid = np.meshgrid(*[TRIED] * len(self.symbols))
+        arrays = [g.ravel() for g in grid]
+        found = self._region(expression, (TensorType(float64, arrays[0].shape),) * len(grid))
+        if isinstance(found, float):
+            return 0
+        return int(np.sum(~np.isfinite(run_region(found, arrays, {})[0])))
+
+
+def _apply(region: Region, inputs: Sequence[Tensor]) -> Tensor:
+    """Return a region's output for these inputs, as nodes that are declared here."""
+    new: dict[Tensor, Tensor] = dict(zip(region.args, inputs, strict=True))
+    for node in region.nodes:
+        if node.inputs:
+            made = with_inputs(node, [new[t] for t in node.inputs])
+            new.update(zip(node.results, made.results, strict=True))
+        else:
+            new[node.results[0]] = node.results[0]
+    return new[region.outputs[0]]
 
 
 def tensor_from_sympy(expression: Any, symbols: dict[Any, Tensor]) -> Any:
@@ -18,14 +107,23 @@ def tensor_from_sympy(expression: Any, symbols: dict[Any, Tensor]) -> Any:
     """
     import sympy
 
-    names = {
+    return _Converter(symbols).convert(sympy.sympify(expression))
+
+
+@lru_cache(maxsize=1)
+def _table() -> dict[Any, str]:
+    """Return graphc's names of SymPy's functions and relations."""
+    import sympy
+
+    return {
         sympy.exp: "exp",
         sympy.log: "log",
         sympy.tanh: "tanh",
         sympy.sign: "sign",
         sympy.Abs: "abs",
-    }
-    relations = {
+        sympy.Max: "maximum",
+        sympy.Min: "minimum",
+        sympy.Add: "add",
         sympy.StrictGreaterThan: "greater",
         sympy.GreaterThan: "greater_equal",
         sympy.StrictLessThan: "less",
@@ -36,76 +134,127 @@ def tensor_from_sympy(expression: Any, symbols: dict[Any, Tensor]) -> Any:
         sympy.Or: "logical_or",
         sympy.Not: "logical_not",
     }
-    call = FUNCTIONS
 
-    def convert(e: Any) -> Any:
-        if e in symbols:
-            return symbols[e]
+
+_NUMBERS: dict[str, Callable[[Any, Any], Any]] = {
+    "add": lambda a, b: a + b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b,
+    "maximum": max,
+    "minimum": min,
+}
+
+
+class _Converter:
+    def __init__(self, symbols: dict[Any, Tensor]) -> None:
+        self.symbols = symbols
+
+    def convert(self, e: Any) -> Any:
+        import sympy
+
+        if e in self.symbols:
+            return self.symbols[e]
         if e.is_Number or e.is_NumberSymbol:
             return float(e)
         if e in (sympy.true, sympy.false):
             return bool(e)
         kind = type(e)
         if kind is sympy.Piecewise:
-            return piecewise(e)
-        if kind is sympy.Heaviside:
-            return call["where"](call["greater"](convert(e.args[0]), 0.0), 1.0, 0.0)
-        args = [convert(a) for a in e.args]
+            return self.piecewise(e)
+        if kind is sympy.Mul:
+            return self.product(e)
         if kind is sympy.Pow:
-            return power(*args)
-        if kind is sympy.cosh:
-            return (call["exp"](args[0]) + call["exp"](-args[0])) * 0.5
-        if kind is sympy.sinh:
-            return (call["exp"](args[0]) - call["exp"](-args[0])) * 0.5
-        for table in (names, relations):
-            if kind in table:
-                found = args[0] if len(args) == 1 else None
-                if len(args) == 1:
-                    return call[table[kind]](found)
-                return fold(lambda a, b, n=table[kind]: call[n](a, b), args)
-        for cls, name in (
-            (sympy.Add, "add"),
-            (sympy.Mul, "mul"),
-            (sympy.Max, "maximum"),
-            (sympy.Min, "minimum"),
-        ):
-            if kind is cls:
-                return fold(lambda a, b, n=name: binary(n, a, b), args)
-        raise NotImplementedError(f"{kind.__name__} in {e}")
+            return self.power(self.convert(e.base), self.convert(e.exp))
+        if kind is sympy.Heaviside:
+            return call("where", self.positive(e), 1.0, 0.0)
+        if kind in (sympy.cosh, sympy.sinh):
+            up, down = (self.convert(sympy.exp(s * e.args[0])) for s in (1, -1))
+            both = up + down if kind is sympy.cosh else up - down
+            return both * 0.5
+        if kind not in _table():
+            raise NotImplementedError(f"{kind.__name__} in {e}")
+        return self.fold(_table()[kind], [self.convert(a) for a in e.args])
 
-    def binary(name: str, a: Any, b: Any) -> Any:
-        if isinstance(a, Tensor) or isinstance(b, Tensor):
-            return call[name](a, b)
-        return {"add": a + b, "mul": a * b, "maximum": max(a, b), "minimum": min(a, b)}[
-            name
-        ]
+    def positive(self, step: Any) -> Any:
+        """Return where a Heaviside is 1."""
+        return call("greater", self.convert(step.args[0]), 0.0)
 
-    def power(base: Any, exponent: Any) -> Any:
-        if not isinstance(base, Tensor) and not isinstance(exponent, Tensor):
-            return base**exponent
-        if exponent == -1.0 if not isinstance(exponent, Tensor) else False:
-            return 1.0 / base
-        if not isinstance(exponent, Tensor) and exponent == 0.5:
-            return call["sqrt"](base)
-        if not isinstance(exponent, Tensor) and exponent == 2.0:
-            return base * base
-        if not isinstance(exponent, Tensor) and exponent == -2.0:
-            return 1.0 / (base * base)
-        return call["pow"](base, exponent)
+    def product(self, e: Any) -> Any:
+        """Return a product as one quotient, a Heaviside in it as a select."""
+        import sympy
 
-    def piecewise(e: Any) -> Any:
-        found: Any = None
-        for value, condition in reversed(e.args):
-            if found is None:
-                found = convert(value)
+        steps = [a for a in e.args if isinstance(a, sympy.Heaviside)]
+        if steps:
+            rest = sympy.Mul(*(a for a in e.args if a not in steps))
+            truths = [self.positive(s) for s in steps]
+            return call("where", self.fold("logical_and", truths), self.convert(rest), 0.0)
+        above: list[Any] = []
+        below: list[Any] = []
+        for a in e.args:
+            if a.is_Pow and a.exp.could_extract_minus_sign():
+                turns = -a.exp
+                whole = int(turns) if turns.is_Integer and turns < 4 else 1
+                below += [a.base if turns.is_Integer and turns < 4 else a.base**turns] * whole
             else:
-                found = call["where"](convert(condition), convert(value), found)
+                above.append(a)
+        found: Any = None
+        # a / (1 + a) stays together: it is a logistic function where a is exp(x).
+        for b in list(below):
+            partner = next((a for a in above if b == a + 1), None)
+            if partner is not None:
+                above.remove(partner)
+                below.remove(b)
+                found = self.times(found, self.over(partner, b))
+        for a in above:
+            found = self.times(found, self.convert(a))
+        for b in below:
+            found = binary("div", 1.0 if found is None else found, self.convert(b))
         return found
 
-    def fold(function: Any, args: list[Any]) -> Any:
+    def over(self, a: Any, b: Any) -> Any:
+        return binary("div", self.convert(a), self.convert(b))
+
+    @staticmethod
+    def times(a: Any, b: Any) -> Any:
+        return b if a is None else binary("mul", a, b)
+
+    @staticmethod
+    def power(base: Any, exponent: Any) -> Any:
+        if isinstance(exponent, Tensor) or not isinstance(base, Tensor):
+            return base**exponent
+        if exponent < 0:
+            return 1.0 / _Converter.power(base, -exponent)
+        if exponent == 1.0:
+            return base
+        if exponent == 2.0:
+            return base * base
+        return call("sqrt", base) if exponent == 0.5 else call("pow", base, exponent)
+
+    def piecewise(self, e: Any) -> Any:
+        *cases, last = e.args
+        found = self.convert(last[0])
+        for value, condition in reversed(cases):
+            found = call("where", self.convert(condition), self.convert(value), found)
+        return found
+
+    @staticmethod
+    def fold(name: str, args: list[Any]) -> Any:
+        if len(args) == 1 and name not in _NUMBERS and name[:8] != "logical_":
+            return call(name, args[0])
+        if name == "logical_not":
+            return call(name, args[0])
         found = args[0]
         for a in args[1:]:
-            found = function(found, a)
+            found = binary(name, found, a)
         return found
 
-    return convert(sympy.sympify(expression))
+
+def call(name: str, *args: Any) -> Any:
+    return FUNCTIONS[name](*args)
+
+
+def binary(name: str, a: Any, b: Any) -> Any:
+    """Apply an op to two operands, of which both may be numbers."""
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return call(name, a, b)
+    return _NUMBERS[name](a, b)

@@ -18,24 +18,26 @@ from . import layout, native
 SYMBOL = "graphc_run"
 
 TEXT = """
-declare void @{give_way}()
 declare i64 @PyLong_AsLongLong(ptr)
 declare ptr @PyLong_FromLongLong(i64)
 declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
 
-; A short wait costs least when spinning; in a long one the thread that everybody
-; waits for may need this very core.
-define internal void @wait(i64 %spins) alwaysinline {{
+; Wait a moment for a count to move on from %seen. A short wait costs least when
+; spinning; in a long one the thread that everybody waits for may need this very core,
+; and a thread that sleeps is soon scheduled again, one that spins on is not.
+define internal void @wait(ptr %count, i64 %seen, i64 %spins) alwaysinline {{
   %short = icmp slt i64 %spins, {SPINS}
-  br i1 %short, label %spin, label %yield
+  br i1 %short, label %spin, label %sleep
 spin:
   call void asm sideeffect "{pause}", "~{{memory}}"()
   ret void
-yield:
-  call void @{give_way}()
+sleep:
+  call void @rest(ptr %count, i64 %seen)
   ret void
 }}
+
+{rest}
 
 define internal i64 @word(ptr %team, i64 %offset) alwaysinline {{
   %place = getelementptr i8, ptr %team, i64 %offset
@@ -72,7 +74,13 @@ begin:
 barrier:                                      ; all shares count up to %goal
   %goal = add i64 %passed, %nt
   %before = atomicrmw add ptr %count, i64 1 seq_cst
-  br label %look
+  %arrived = add i64 %before, 1
+  %last = icmp eq i64 %arrived, %goal
+  br i1 %last, label %release, label %look
+
+release:
+  call void @wake(ptr %count)
+  br label %work
 
 look:
   %spins = phi i64 [ 0, %barrier ], [ %spins.next, %again ]
@@ -81,12 +89,12 @@ look:
   br i1 %early, label %again, label %work
 
 again:
-  call void @wait(i64 %spins)
+  call void @wait(ptr %count, i64 %now, i64 %spins)
   %spins.next = add i64 %spins, 1
   br label %look
 
 work:
-  %passed.now = phi i64 [ %passed, %begin ], [ %goal, %look ]
+  %passed.now = phi i64 [ %passed, %begin ], [ %goal, %look ], [ %goal, %release ]
   %code = call i64 @word(ptr %here, i64 0)
   %args = call i64 @word(ptr %here, i64 8)
   %one.bit = and i64 %flags, {ONE}
@@ -151,10 +159,14 @@ count:
   %swap = cmpxchg ptr %arrivals, i64 %seen, i64 %one.more seq_cst seq_cst
   %found = extractvalue {{ i64, i1 }} %swap, 0
   %counted = extractvalue {{ i64, i1 }} %swap, 1
-  br i1 %counted, label %look, label %arrive
+  br i1 %counted, label %counted.in, label %arrive
+
+counted.in:
+  call void @wake(ptr %arrivals)
+  br label %look
 
 look:
-  %spins = phi i64 [ 0, %count ], [ %spins.next, %again ], [ %spins, %give.up ]
+  %spins = phi i64 [ 0, %counted.in ], [ %spins.next, %again ], [ %spins, %give.up ]
   %here = load atomic i64, ptr %arrivals acquire, align 8
   %alone = icmp slt i64 %here, 0
   br i1 %alone, label %done, label %check
@@ -168,7 +180,7 @@ waiting:
   br i1 %patient, label %again, label %give.up
 
 again:
-  call void @wait(i64 %spins)
+  call void @wait(ptr %arrivals, i64 %here, i64 %spins)
   %spins.next = add i64 %spins, 1
   br label %look
 
@@ -239,6 +251,52 @@ define ptr @{symbol}(ptr %self, ptr %nothing) {{
 }}
 """
 
+# How a thread sleeps until a count moves, and how whoever moves it wakes the others.
+# The word after the count holds how many sleep. A sleep ends after a millisecond in any
+# case, so that nothing hangs on a wake that went astray.
+FUTEX = """
+@millisecond = internal constant [ 2 x i64 ] [ i64 0, i64 1000000 ]
+declare i64 @syscall(i64, ...)
+
+define internal void @rest(ptr %count, i64 %seen) noinline {{
+  %sleepers = getelementptr i8, ptr %count, i64 8
+  %more = atomicrmw add ptr %sleepers, i64 1 seq_cst
+  %low = trunc i64 %seen to i32
+  ; FUTEX_WAIT_PRIVATE: sleeps only if the word is still what was seen
+  %slept = call i64 (i64, ...) @syscall(i64 {futex}, ptr %count, i32 128, i32 %low,
+                                        ptr @millisecond, ptr null, i32 0)
+  %fewer = atomicrmw sub ptr %sleepers, i64 1 seq_cst
+  ret void
+}}
+
+define internal void @wake(ptr %count) alwaysinline {{
+  %sleepers = getelementptr i8, ptr %count, i64 8
+  %n = load atomic i64, ptr %sleepers seq_cst, align 8
+  %some = icmp ne i64 %n, 0
+  br i1 %some, label %call, label %done
+call:
+  ; FUTEX_WAKE_PRIVATE, all of them
+  %woken = call i64 (i64, ...) @syscall(i64 {futex}, ptr %count, i32 129,
+                                        i32 2147483647, ptr null, ptr null, i32 0)
+  br label %done
+done:
+  ret void
+}}
+"""
+YIELD = """
+declare void @{give_way}()
+
+define internal void @rest(ptr %count, i64 %seen) noinline {{
+  call void @{give_way}()
+  ret void
+}}
+
+define internal void @wake(ptr %count) alwaysinline {{
+  ret void
+}}
+"""
+_FUTEX_CALL = {"x86_64": 202, "aarch64": 98}  # the number of the system call on Linux
+
 _PAUSE = {"x86_64": "pause", "aarch64": "yield", "arm64": "yield"}
 
 
@@ -246,12 +304,13 @@ def source(symbol: str = SYMBOL) -> str:
     """Return the driver in LLVM's language; `symbol` names what Python calls."""
     machine = native.target().triple.partition("-")[0]
     words = {k: v for k, v in vars(layout).items() if isinstance(v, int)}
-    return TEXT.format(
-        symbol=symbol,
-        give_way="SwitchToThread" if sys.platform == "win32" else "sched_yield",
-        pause=_PAUSE.get(machine, ""),
-        **words,
-    )
+    if sys.platform == "linux" and machine in _FUTEX_CALL:
+        rest = FUTEX.format(futex=_FUTEX_CALL[machine])
+    else:
+        give_way = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
+        rest = YIELD.format(give_way=give_way)
+    pause = _PAUSE.get(machine, "")
+    return TEXT.format(symbol=symbol, rest=rest, pause=pause, **words)
 
 
 def address() -> int:

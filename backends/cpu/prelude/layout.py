@@ -25,6 +25,7 @@ BARRIER, ONE, JUMP = 1, 2, 4
 
 # Byte offsets in a team's memory. Words that several threads write have a cache line
 # (two, since x86 fetches lines in pairs) of their own.
+# The word after a count holds how many threads sleep until it moves.
 ARRIVED = 0  # shares that have come to the region, or POISON
 COUNT = 128  # arrivals at barriers since the region began
 SERIAL = 256  # 1: the region ran as one thread
@@ -39,5 +40,5 @@ TEAM_BYTES = 512
 ADVANCE = 8  # the step in bytes: share t sees the base address + 8 t
 POISON = -1
 
-SPINS = 2000  # turns of a spin loop before it yields: 0.03 to 0.1 ms
-PATIENCE = 80000  # turns before a region gives up its team: 20 ms and more
+SPINS = 1000  # turns of a spin loop before it sleeps, about 0.05 ms
+PATIENCE = SPINS + 30  # turns before a region gives up its team: 30 ms at most

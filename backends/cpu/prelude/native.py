@@ -43,6 +43,16 @@ MAGIC = b"graphc-object-1\n"
 LOCK = threading.RLock()
 
 
+def _after_fork() -> None:
+    # Another thread of the parent may have held it, and is not there to release it.
+    global LOCK
+    LOCK = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class NativeError(RuntimeError):
     """Say that a kernel could not be made into machine code, and which one."""
 
