@@ -35,16 +35,21 @@ class Bound(Protocol):
     """A program bound to sizes, ready to run."""
 
     arena: Arena
-    sizes: Mapping[str, int]
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """The size of each dimension."""
 
     def run(self, inputs: Sequence[Array], out: Sequence[Array] | None) -> list[Array]:
         """Run a step: read inputs, update the states, return the outputs."""
 
 
 class Runner(Protocol):
-    """A compiled program. kernels: what was compiled; empty for an interpreter."""
+    """A compiled program."""
 
-    kernels: Sequence[Any]
+    @property
+    def kernels(self) -> Sequence[Any]:
+        """What was compiled; empty for an interpreter."""
 
     def bind(self, sizes: Mapping[str, int]) -> Bound:
         """Plan memory for these sizes; compiles nothing."""

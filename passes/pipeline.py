@@ -91,13 +91,21 @@ def parse_pipeline(text: str | Iterable[str]) -> tuple[Step, ...]:
         found = _STEP.match(text, at)
         if found is None or (found.end() < len(text) and text[found.end()] != ","):
             place = found.end() if found else at
+            what = "a comma" if found else "a pass"
+            if found and text[place] == "{":
+                what = "a } behind this {"
             raise ParseError(
-                f"pipeline: expected a pass, at column {place + 1}",
+                f"pipeline: expected {what}, at column {place + 1}",
                 details=[text, " " * place + "^"],
                 help='for example "simplify,cse,fuse{max_inputs=8}"',
             )
         at = found.end() + 1
-        if found["name"] == "default" and found["options"] is None:
+        if found["name"] == "default":
+            if found["options"] is not None:
+                raise PassError(
+                    "'default' stands for many passes and has no options",
+                    help=f"write them out: {','.join(DEFAULT)}",
+                )
             steps.extend(parse_pipeline(",".join(DEFAULT)))
             continue
         chosen = find(found["name"])

@@ -122,6 +122,7 @@ def make_options(found: Pass, given: dict[str, Any]) -> Any:
         if type(value) is not kind:
             raise PassError(
                 f"the option {name} of {found.name!r} must be {kind.__name__}, "
-                f"not {value!r}"
+                f"not {value!r}",
+                help=f"by default {name} is {getattr(defaults, name)!r}",
             )
     return dataclasses.replace(defaults, **given)

@@ -92,8 +92,8 @@ def _packages() -> Iterator[Finding]:
 def _cores() -> Iterator[Finding]:
     from graphc.backends.cpu.prelude import team
 
-    allowed = team._cores()
-    quota = team._cgroup_quota()
+    allowed = team.cores()
+    quota = team.cgroup_quota()
     yield Finding("cores", f"{os.cpu_count()}, of which this process may use {allowed}")
     yield Finding("cgroup quota", "none" if quota is None else f"{quota:g} cores")
 

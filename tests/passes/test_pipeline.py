@@ -146,7 +146,7 @@ def test_only_order_may_be_left_out_of_a_program() -> None:
     without = [p for p in PROGRAM_PASSES if p != "order"]
     assert [s.run.name for s in complete(parse_pipeline(without))] == without
     risky = complete(parse_pipeline("lower,schedule,plan-memory"))
-    assert [s.run.name for s in risky[3:]] == ["place-barriers", "plan-memory"]
+    assert [s.run.name for s in risky[3:]] == ["order", "place-barriers", "plan-memory"]
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,8 @@ def threads() -> int:
     """
     if _forked:
         return 1
-    counts = [_cores()]
-    quota = _cgroup_quota()
+    counts = [cores()]
+    quota = cgroup_quota()
     if quota is not None:
         # Spinning threads that the quota takes off their cores cost more than they give
         counts.append(max(1, math.floor(quota)))
@@ -74,13 +74,14 @@ def threads() -> int:
     return n if n > 1 and threading_layer() == "omp" else 1
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return the number of cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
+def cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
     """Return the cores' worth of time that the process's cgroup may use."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()

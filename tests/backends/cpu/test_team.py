@@ -251,8 +251,8 @@ def test_gil_is_released_during_a_run():
 
 
 def test_threads_obeys_limit_environment_and_affinity(monkeypatch):
-    monkeypatch.setattr(team, "_cores", lambda: 8)
-    monkeypatch.setattr(team, "_cgroup_quota", lambda: None)
+    monkeypatch.setattr(team, "cores", lambda: 8)
+    monkeypatch.setattr(team, "cgroup_quota", lambda: None)
     monkeypatch.setattr(team, "threading_layer", lambda: "omp")
     monkeypatch.delenv("GRAPHC_NUM_THREADS", raising=False)
     assert team.threads() == 8
@@ -261,9 +261,9 @@ def test_threads_obeys_limit_environment_and_affinity(monkeypatch):
     team.set_threads(2)
     assert team.threads() == 2
     team.set_threads(None)
-    monkeypatch.setattr(team, "_cgroup_quota", lambda: 1.5)
+    monkeypatch.setattr(team, "cgroup_quota", lambda: 1.5)
     assert team.threads() == 1
-    monkeypatch.setattr(team, "_cgroup_quota", lambda: 2.5)
+    monkeypatch.setattr(team, "cgroup_quota", lambda: 2.5)
     monkeypatch.setattr(team, "threading_layer", lambda: "none")
     assert team.threads() == 1
 

@@ -1,0 +1,1 @@
+"""The font that drawings bring along, and its licence."""
