@@ -203,14 +203,6 @@ def run_pipeline(
     return stages
 
 
-def _signature(graph: Graph) -> tuple[object, ...]:
-    return (
-        [id(t) for t in graph.inputs],
-        [t.type for t in graph.outputs],
-        [id(s) for s, _ in graph.updates],
-    )
-
-
 def _verify(step: Step, before: Level, after: Level) -> None:
     try:
         if isinstance(after, Graph):
@@ -221,22 +213,24 @@ def _verify(step: Step, before: Level, after: Level) -> None:
         raise PassError(
             f"the pass {step.run.name!r} broke its {type(before).__name__.lower()}: "
             f"{error.message}",
-            details=[
-                *error.details,
-                "before:",
-                *before.text().splitlines(),
-                "after:",
-                *after.text().splitlines(),
-            ],
+            details=[*error.details, *_both(before, after)],
         ) from error
-    if isinstance(before, Graph) and isinstance(after, Graph):
-        if _signature(before) != _signature(after):
-            raise PassError(
-                f"the pass {step.run.name!r} changed what the graph takes, returns or updates",
-                details=[
-                    "before:",
-                    *before.text().splitlines(),
-                    "after:",
-                    *after.text().splitlines(),
-                ],
-            )
+    graphs = isinstance(before, Graph) and isinstance(after, Graph)
+    if graphs and _ends(before) != _ends(after):
+        raise PassError(
+            f"the pass {step.run.name!r} changed what its graph takes, returns or updates",
+            details=_both(before, after),
+        )
+
+
+def _ends(graph: Any) -> tuple[object, ...]:
+    return (
+        [id(t) for t in graph.inputs],
+        [t.type for t in graph.outputs],
+        [id(s) for s, _ in graph.updates],
+    )
+
+
+def _both(before: Level, after: Level) -> list[str]:
+    old, new = before.text().splitlines(), after.text().splitlines()
+    return ["before:", *old, "after:", *new]

@@ -26,7 +26,7 @@ ORIGIN = re.compile(r"\s+@ .*$", re.M)
 
 
 def run(passes: str, level: Level, target: Target = GENERIC) -> Any:
-    """Run passes; the input must stay as it was, and a second run must change nothing."""
+    """Run passes; their input must stay as it was."""
     before = level.text()
     found = run_pipeline(level, parse_pipeline(passes), target)[-1].result
     assert level.text() == before, "a pass changed its input"

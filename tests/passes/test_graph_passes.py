@@ -30,7 +30,7 @@ def _x() -> Tensor:
 
 def double_negation() -> Graph:
     x = _x()
-    return Graph.build([x], [-(-(x * 1.0)) + 0.0])
+    return Graph.build([x], [-gc.neg(x * 1.0) + 0.0])
 
 
 def log_of_a_softmax() -> Graph:
@@ -109,7 +109,7 @@ def test_a_pass_keeps_inputs_states_and_what_is_updated(name, apply_passes) -> N
     x = gc.input("x", ("N", 3))
     w = gc.parameter("w", (3,))
     unused = gc.parameter("unused", (2,))
-    loss = gc.mean(gc.log(1 + gc.exp(-(-(x * w)))))
+    loss = gc.mean(gc.log(1 + gc.exp(-gc.neg(x * w))))
     graph = Graph.build(
         [x], [loss], [(w, w - gc.grad(loss, w)), (unused, unused * 2.0)]
     )
@@ -156,7 +156,7 @@ def test_simplify_moves_the_value_of_a_full_at_once(apply_passes) -> None:
 
 def test_simplify_goes_on_where_one_identity_opens_another(apply_passes) -> None:
     x = gc.input("x", ("N",))
-    y = -(-x) * 1.0
+    y = -gc.neg(x) * 1.0
     done = apply_passes(
         "simplify", Graph.build([x], [y - (gc.reshape(y, y.shape) * 0.0)])
     )

@@ -73,7 +73,7 @@ def arguments(name: str, size: int, seed: int = 0) -> list[Array]:
 
 
 def derivatives(name: str) -> tuple[list[Tensor], list[Tensor]]:
-    """Return inputs of float64; the op's value, and its first and second derivatives."""
+    """Return inputs of float64, and an op's value, first and second derivatives."""
     arity = NUMPY[name].__code__.co_argcount
     inputs = [gc.input("xy"[i], ("N",), "float64") for i in range(arity)]
     value = OPS[name](*inputs)
@@ -175,7 +175,7 @@ def test_the_slope_at_a_kink_is_zero() -> None:
 
 
 def log_gamma(**options: Any) -> Op:
-    """Define ln gamma(x) by Stirling's series; its derivative is no elementary function."""
+    """Define ln gamma(x) by Stirling's series; its derivative is not elementary."""
     import sympy
 
     return gc.elementwise(
@@ -211,7 +211,7 @@ def test_an_op_without_derivative_says_why() -> None:
         gc.grad(gc.sum(count(x)), x)
 
 
-# --- stable forms, and defining again --------------------------------------------------
+# --- stable forms, and defining again -------------------------------------------------
 
 
 def test_a_stable_form_is_what_runs_and_the_plain_one_what_is_differentiated() -> None:
@@ -255,7 +255,7 @@ def test_a_name_that_is_no_identifier_is_refused(name) -> None:
     assert name not in OPS
 
 
-# --- what is not imported --------------------------------------------------------------
+# --- what is not imported -------------------------------------------------------------
 
 TRAIN = """
     import sys
