@@ -6,11 +6,11 @@
     %3 = relu(%2)                     yield %b3 }
 
 Elementwise ops join each other, the reductions that read them and the contractions
-whose results they read; a softmax becomes one group. The test is the lowering
-itself: a group is legal when it lowers to one nest. Ops that only move elements
-(`broadcast_to`, `transpose`, `full`, slices) are repeated in every group that reads
-them; what a contraction reads many times is computed before it. Nothing else is
-computed twice, and what several groups read is stored once.
+whose results they read, one contraction to a group; a softmax becomes one group. The
+test is the lowering itself: a group is legal when it lowers to one nest. Ops that only
+move elements (`broadcast_to`, `transpose`, `full`, slices) are repeated in every group
+that reads them; what a contraction reads many times is computed before it. Nothing
+else is computed twice, and what several groups read is stored once.
 
 Preserves every value bit for bit on `reference`; on a backend the order of the
 operations stays, only the memory between them goes.

@@ -2,7 +2,7 @@
 
 A pipeline is text, `"simplify,cse,fuse{max_inputs=8}"`, or a tuple of steps. The
 default one is written out here, a reason beside each line. A pipeline that stops
-before the program level is completed with the default's remaining steps.
+earlier is completed with the default's remaining program passes.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def _verify(step: Step, before: Level, after: Level) -> None:
     graphs = isinstance(before, Graph) and isinstance(after, Graph)
     if graphs and _ends(before) != _ends(after):
         raise PassError(
-            f"the pass {step.run.name!r} changed what its graph takes, returns or updates",
+            f"the pass {step.run.name!r} changed what its graph takes or returns",
             details=_both(before, after),
         )
 

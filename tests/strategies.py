@@ -160,7 +160,9 @@ class _Grower:
         ]
         self.enter(self.sample.states, *pair, array)
 
-    def enter(self, into: list[Value], narrow: Tensor, wide: Tensor, array: Array) -> None:
+    def enter(
+        self, into: list[Value], narrow: Tensor, wide: Tensor, array: Array
+    ) -> None:
         value = Value(narrow, wide, array)
         self.known[wide] = array
         self.pool.append(value)
@@ -323,7 +325,10 @@ def select(g: _Grower) -> Value:
     off_zero(x.array - y.array)
     if g.pick(3) == 0:
         return g.make(
-            lambda a, b, c: gc.where(~getattr(gc, name)(a, b) | (c > 100.0), c, a), x, y, z
+            lambda a, b, c: gc.where(~getattr(gc, name)(a, b) | (c > 100.0), c, a),
+            x,
+            y,
+            z,
         )
     return g.make(lambda a, b, c: gc.where(getattr(gc, name)(a, b), c, a), x, y, z)
 
@@ -396,8 +401,10 @@ def spelled_out(g: _Grower) -> Value:
         lambda t: (gc.exp(t) - gc.exp(-t)) / (gc.exp(t) + gc.exp(-t)),
         lambda t: gc.sqrt(gc.sum(t * t, axis) + 1.0),
         lambda t: t - gc.max(t, axis, keepdims=True) * 0.0,
-        lambda t: (t - gc.mean(t, axis, keepdims=True))
-        * gc.rsqrt(gc.var(t, axis, keepdims=True) + 0.1),
+        lambda t: (
+            (t - gc.mean(t, axis, keepdims=True))
+            * gc.rsqrt(gc.var(t, axis, keepdims=True) + 0.1)
+        ),
     ]
     which = g.pick(len(table))
     if which == 8:

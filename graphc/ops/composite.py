@@ -186,7 +186,7 @@ def _logsumexp_gradient(node: Node, cotangents: Any) -> Any:
 
 
 def _np_logsumexp(x: Any, attrs: Axes) -> Any:
-    top = np.max(x, axis=attrs.axis, keepdims=True)
+    top = np.max(x, axis=attrs.axis, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0).astype(x.dtype)
     total = np.log(np.sum(np.exp(x - top), axis=attrs.axis, keepdims=True)) + top
     return total.reshape(reduced(x.shape, attrs))
@@ -234,7 +234,7 @@ def _np_log_softmax(x: Any, attrs: Along) -> Any:
 
 
 def _np_shifted(x: Any, attrs: Along) -> Any:
-    top = np.max(x, axis=attrs.axis, keepdims=True)
+    top = np.max(x, axis=attrs.axis, keepdims=True, initial=-np.inf)
     return x - np.where(np.isfinite(top), top, 0).astype(x.dtype)
 
 

@@ -79,7 +79,9 @@ class Derivatives:
         """Return at how many points an expression is not finite."""
         grid = np.meshgrid(*[TRIED] * len(self.symbols))
         arrays = [g.ravel() for g in grid]
-        found = self._region(expression, (TensorType(float64, arrays[0].shape),) * len(grid))
+        found = self._region(
+            expression, (TensorType(float64, arrays[0].shape),) * len(grid)
+        )
         if isinstance(found, float):
             return 0
         return int(np.sum(~np.isfinite(run_region(found, arrays, {})[0])))
@@ -187,14 +189,18 @@ class _Converter:
         if steps:
             rest = sympy.Mul(*(a for a in e.args if a not in steps))
             truths = [self.positive(s) for s in steps]
-            return call("where", self.fold("logical_and", truths), self.convert(rest), 0.0)
+            return call(
+                "where", self.fold("logical_and", truths), self.convert(rest), 0.0
+            )
         above: list[Any] = []
         below: list[Any] = []
         for a in e.args:
             if a.is_Pow and a.exp.could_extract_minus_sign():
                 turns = -a.exp
                 whole = int(turns) if turns.is_Integer and turns < 4 else 1
-                below += [a.base if turns.is_Integer and turns < 4 else a.base**turns] * whole
+                below += [
+                    a.base if turns.is_Integer and turns < 4 else a.base**turns
+                ] * whole
             else:
                 above.append(a)
         found: Any = None

@@ -259,7 +259,12 @@ def test_arrays_need_not_be_contiguous():
     x = graphc.input("x", ("N", "M"))
     run = graphc.compile([x], graphc.sum(x, axis=1))
     whole = np.arange(48, dtype=np.float32).reshape(6, 8)
-    for view in (whole.T, whole[::2, 1::3], whole[::-1], np.broadcast_to(whole[:1], (4, 8))):
+    for view in (
+        whole.T,
+        whole[::2, 1::3],
+        whole[::-1],
+        np.broadcast_to(whole[:1], (4, 8)),
+    ):
         assert np.allclose(run(view), view.sum(axis=1))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
 
@@ -150,7 +149,7 @@ def test_order_puts_side_by_side_what_is_independent(show, apply_passes) -> None
 # --- plan-memory ----------------------------------------------------------------------
 
 
-def test_a_lifetime_goes_from_the_first_to_the_last_use(show, apply_passes) -> None:
+def test_a_lifetime_goes_from_the_first_to_the_last_use(apply_passes) -> None:
     program = apply_passes("default", three_products(), WIDE)
     lives = {x.buffer: (x.first, x.last) for x in program.plan.lifetimes}
     assert list(lives.values()) == [(0, 1), (1, 2), (2, 3)]
@@ -195,14 +194,6 @@ def test_a_view_keeps_the_buffer_that_it_shares(apply_passes) -> None:
 
 
 # --- schedule -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A graph of one nest, and the schedule it gets on `WIDE`."""
-
-    make: Callable[[], tuple[list[gc.Tensor], gc.Tensor]]
-    schedule: str
 
 
 def on(*shapes: tuple[str | int, ...], dtype: str = "float32"):

@@ -425,8 +425,8 @@ def test_two_processes_compile_the_same_step_at_once(tmp_path: Path) -> None:
     told = [p.communicate(timeout=120) for p in both]
     assert [p.returncode for p in both] == [0, 0], told
     assert {out.strip().split("\n")[1] for out, _ in told} == {expected_of(3)}
-    assert not [f for f in tmp_path.rglob("*") if ".tmp" in f.name or f.suffix == ""
-                and f.is_file()]  # fmt: skip
+    assert not [f for f in tmp_path.rglob("*") if ".tmp" in f.name or (f.suffix == ""
+                and f.is_file())]  # fmt: skip
 
 
 # --- states -------------------------------------------------------------------------
@@ -650,7 +650,9 @@ def test_buffers_that_live_at_once_do_not_overlap() -> None:
                 gc.ir.dims.evaluate(s, {"N": n})
                 for s in step.program.buffers[life.buffer].shape
             ]
-            size = int(np.prod(shape)) * step.program.buffers[life.buffer].dtype.itemsize
+            size = (
+                int(np.prod(shape)) * step.program.buffers[life.buffer].dtype.itemsize
+            )
             start = arena.offsets[life.buffer]
             places.append((start, start + size, life))
             assert start + size <= arena.bytes

@@ -24,7 +24,9 @@ def value(tensor: Any, **given: Any) -> Any:
     """Evaluate a tensor, inputs given by name."""
     leaves = [n.results[0] for n in topological([tensor]) if n.op.name == "input"]
     by_name = {t.node.attrs.name: t for t in leaves}
-    return gc.evaluate(tensor, {by_name[k]: v for k, v in given.items() if k in by_name})
+    return gc.evaluate(
+        tensor, {by_name[k]: v for k, v in given.items() if k in by_name}
+    )
 
 
 def text_of(error: pytest.ExceptionInfo[Any]) -> str:
@@ -399,9 +401,11 @@ def test_explicit_derivative_is_sympys(op: Op) -> None:
         expected = gc.evaluate(theirs, given) if isinstance(theirs, Tensor) else theirs
         found = 0.0
         if mine is not None:
-            whole = gc.where(mine.condition, mine.value, 0.0) if (
-                isinstance(mine, Selected)
-            ) else mine
+            whole = (
+                gc.where(mine.condition, mine.value, 0.0)
+                if (isinstance(mine, Selected))
+                else mine
+            )
             found = gc.evaluate(whole, given)
         np.testing.assert_allclose(found, np.broadcast_to(expected, (64,)), 1e-9, 1e-12)
 

@@ -67,7 +67,7 @@ FORMULAS = {
             "where(x > 0, sqrt(x), 0)": lambda x: where(x > 0, sqrt(x), 0),
             "where(x <= 0, 0, sqrt(x))": lambda x: where(x <= 0, 0.0, sqrt(x)),
             "where(x > 0, x ** 0.5, 0)": lambda x: where(x > 0, x**0.5, 0),
-            "where(0 < x, sqrt(x), 0)": lambda x: where(0 < x, sqrt(x), 0.0),
+            "where(0 < x, sqrt(x), 0)": lambda x: where(x > 0, sqrt(x), 0.0),
             "where(~(x > 0), 0, sqrt(x))": lambda x: where(~(x > 0), 0.0, sqrt(x)),
             "-where(x > 0, -sqrt(x), 0)": lambda x: -where(x > 0, -sqrt(x), 0.0),
             "where of a reshaped sqrt": lambda x: where(
@@ -157,17 +157,22 @@ FORMULAS = {
         lambda x: np.exp(-2 * np.logaddexp(x, -x) + np.log(4)),
         {
             "tanh(x)": gc.tanh,
-            "(exp(x) - exp(-x)) / (exp(x) + exp(-x))": lambda x: (exp(x) - exp(-x))
-            / (exp(x) + exp(-x)),
+            "(exp(x) - exp(-x)) / (exp(x) + exp(-x))": lambda x: (
+                (exp(x) - exp(-x)) / (exp(x) + exp(-x))
+            ),
             "each exp computed once": _exps,
-            "(exp(x) - exp(-x)) / (exp(-x) + exp(x))": lambda x: (exp(x) - exp(-x))
-            / (exp(-x) + exp(x)),
-            "(1 - exp(-2 * x)) / (1 + exp(-2 * x))": lambda x: (1 - exp(-2 * x))
-            / (1 + exp(-2 * x)),
-            "(1 - exp(-(2 * x))) / ...": lambda x: (1 - exp(-(2 * x)))
-            / (1 + exp(-(2 * x))),
-            "(exp(2 * x) - 1) / (exp(2 * x) + 1)": lambda x: (exp(2 * x) - 1)
-            / (exp(2 * x) + 1),
+            "(exp(x) - exp(-x)) / (exp(-x) + exp(x))": lambda x: (
+                (exp(x) - exp(-x)) / (exp(-x) + exp(x))
+            ),
+            "(1 - exp(-2 * x)) / (1 + exp(-2 * x))": lambda x: (
+                (1 - exp(-2 * x)) / (1 + exp(-2 * x))
+            ),
+            "(1 - exp(-(2 * x))) / ...": lambda x: (
+                (1 - exp(-(2 * x))) / (1 + exp(-(2 * x)))
+            ),
+            "(exp(2 * x) - 1) / (exp(2 * x) + 1)": lambda x: (
+                (exp(2 * x) - 1) / (exp(2 * x) + 1)
+            ),
             "2 * sigmoid(2 * x) - 1": lambda x: 2 * gc.sigmoid(2 * x) - 1,
             "2 / (1 + exp(-2 * x)) - 1": lambda x: 2 / (1 + exp(-2 * x)) - 1,
             "1 - 2 / (exp(2 * x) + 1)": lambda x: 1 - 2 / (exp(2 * x) + 1),
@@ -243,7 +248,9 @@ def test_formula_is_right_everywhere(name: str, text: str) -> None:
         found, found_slope = gc.compile([x], [y, d])(at)
         compare(found.reshape(-1), value, dtype, more, f"value on cpu: {at}")
         compare(found_slope, slope, dtype, more, f"gradient on cpu: {at}")
-        compare(gc.evaluate(d, {x: at}), slope, dtype, more, f"gradient on reference: {at}")
+        compare(
+            gc.evaluate(d, {x: at}), slope, dtype, more, f"gradient on reference: {at}"
+        )
 
 
 # --- rows ---------------------------------------------------------------------------
@@ -348,9 +355,7 @@ def test_softmax_is_right_however_it_is_written(text: str) -> None:
         p = softmax(x)
         return p * (w - (w * p).sum(1, keepdims=True))
 
-    check_rows(
-        lambda x, w: SOFTMAX[text](x) * w, lambda x, w: softmax(x) * w, slope
-    )
+    check_rows(lambda x, w: SOFTMAX[text](x) * w, lambda x, w: softmax(x) * w, slope)
 
 
 LOG_SOFTMAX: dict[str, Callable[[Tensor], Tensor]] = {
@@ -359,7 +364,9 @@ LOG_SOFTMAX: dict[str, Callable[[Tensor], Tensor]] = {
     "x - logsumexp(x)": lambda x: x - gc.logsumexp(x, 1, keepdims=True),
     "x - log(sum(exp(x)))": lambda x: x - log(total(exp(x), 1, keepdims=True)),
     "x - log(sum(exp(x)))[:, None]": lambda x: x - log(total(exp(x), 1))[:, None],
-    "log(e) - log(sum(e))": lambda x: log(exp(x)) - log(total(exp(x), 1, keepdims=True)),
+    "log(e) - log(sum(e))": lambda x: (
+        log(exp(x)) - log(total(exp(x), 1, keepdims=True))
+    ),
     "-(log(sum(exp(x))) - x)": lambda x: -(log(total(exp(x), 1, keepdims=True)) - x),
 }
 
@@ -396,8 +403,9 @@ LOGSUMEXP: dict[str, Callable[[Tensor], Tensor]] = {
     "method": lambda x: log(exp(x).sum(axis=1)),
     "turned": lambda x: log(total(exp(x.T), 0)),
     "-log(1 / sum)": lambda x: -log(1 / total(exp(x), 1)),
-    "log(sum) + 0 twice": lambda x: 0.5 * log(total(exp(x), 1))
-    + 0.5 * log(total(exp(x), 1)),
+    "log(sum) + 0 twice": lambda x: (
+        0.5 * log(total(exp(x), 1)) + 0.5 * log(total(exp(x), 1))
+    ),
 }
 
 
@@ -445,11 +453,10 @@ NORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "sum(x * x) ** 0.5": lambda x: total(x * x, 1) ** 0.5,
     "keepdims": lambda x: sqrt(total(x * x, 1, keepdims=True))[:, 0],
     "sqrt(sum(abs(x) ** 2))": lambda x: sqrt(total(abs(x) ** 2, 1)),
-    "square computed twice": lambda x: sqrt(total(x * x, 1)) * 0.5
-    + sqrt(total(x * x, 1)) * 0.5,
-    "masked": lambda x: where(
-        total(x * x, 1) > 0, sqrt(total(x * x, 1)), 0.0
+    "square computed twice": lambda x: (
+        sqrt(total(x * x, 1)) * 0.5 + sqrt(total(x * x, 1)) * 0.5
     ),
+    "masked": lambda x: where(total(x * x, 1) > 0, sqrt(total(x * x, 1)), 0.0),
 }
 VECTORS = np.array([[0.0, 0, 0], [3, 4, 0], [-1e3, 0, 1e3], [1e-3, 0, 0], [0, 0, -1]])
 

@@ -105,12 +105,18 @@ def test_loops_and_branches_run():
 
 
 BROKEN = {
-    "no such buffer": Nest("n", (), (Phase((), stores=(Store("y", (), const(0, float32)),)),)),
+    "no such buffer": Nest(
+        "n", (), (Phase((), stores=(Store("y", (), const(0, float32)),)),)
+    ),
     "rank": Nest("n", (), (Phase((), stores=(Store("out", (), const(0, float32)),)),)),
     "dtype": Nest(
-        "n", (LoopAxis("i0", N),), (Phase((), stores=(Store("out", (I,), const(0, int64)),)),)
+        "n",
+        (LoopAxis("i0", N),),
+        (Phase((), stores=(Store("out", (I,), const(0, int64)),)),),
     ),
-    "axis": Nest("n", (), (Phase((), stores=(Store("out", (I,), const(0, float32)),)),)),
+    "axis": Nest(
+        "n", (), (Phase((), stores=(Store("out", (I,), const(0, float32)),)),)
+    ),
     "result": Nest(
         "n",
         (LoopAxis("i0", N),),
@@ -156,7 +162,12 @@ def test_dependencies_name_writes_before_reads_and_reads_before_writes():
     copy = Nest(
         "copy",
         (LoopAxis("i0", N),),
-        (Phase((), stores=(Store("out", (I,), cast(load("s", (I,), float32), float32)),)),),
+        (
+            Phase(
+                (),
+                stores=(Store("out", (I,), cast(load("s", (I,), float32), float32)),),
+            ),
+        ),
     )
     p = program(copy, add_to_state(), copy)
     assert dependencies(p, p.body) == [set(), {0}, {0, 1}]

@@ -15,7 +15,7 @@ import graphc as gc
 from graphc.backends.reference.interpreter import run_graph
 from graphc.ir.binding import bind_sizes
 from graphc.ir.interpret import Values
-from graphc.ir.nodes import Node, leaf_name
+from graphc.ir.nodes import Node
 from graphc.ir.op import (
     OPS,
     Decomposed,
@@ -179,8 +179,9 @@ ORACLES: dict[str, Oracle] = {
     "concatenate": lambda a, *x: np.concatenate(x, a.axis),
     "take": _take,
     "scatter_add": _scatter_add,
-    "one_hot": lambda a, i, *, out: np.eye(out.shape[-1])[np.clip(i, 0, 3)]
-    * ((i >= 0) & (i < 4))[..., None],
+    "one_hot": lambda a, i, *, out: (
+        np.eye(out.shape[-1])[np.clip(i, 0, 3)] * ((i >= 0) & (i < 4))[..., None]
+    ),
     "matmul": lambda a, x, y: np.einsum("...ij,...jk->...ik", x, y),
     "full": lambda a, *, out: np.full(out.shape, a.value),
     "constant": lambda a: a.value.value,
@@ -201,7 +202,9 @@ def test_every_op_is_compared_with_numpy() -> None:
     assert {op.name for op in OWN} == set(ORACLES) | set(ELSEWHERE)
 
 
-def nodes_with_values(case: Case) -> list[tuple[Node, list[Array], Array, dict[str, int]]]:
+def nodes_with_values(
+    case: Case,
+) -> list[tuple[Node, list[Array], Array, dict[str, int]]]:
     """Return each node of a case's graph with what it reads and makes on reference."""
     graph = build(case, "float64")
     given = arrays(case, "float64")
@@ -237,7 +240,9 @@ def test_reference_means_what_numpy_says(case: Case) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", [c for c in CASES if c.op in ("fused", "custom_gradient")], ids=lambda c: c.id
+    "case",
+    [c for c in CASES if c.op in ("fused", "custom_gradient")],
+    ids=lambda c: c.id,
 )
 def test_region_means_its_inside(case: Case) -> None:
     for node, read, made, _ in nodes_with_values(case):
