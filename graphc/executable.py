@@ -161,7 +161,8 @@ class Executable:
                 found = getattr(target, "dtype", type(target).__name__)
                 raise InputError(
                     f"out= takes C-contiguous, writable arrays: here {tensor.dtype} of "
-                    f"shape {list(shape)}, got {found} of shape {list(np.shape(target))}"
+                    f"shape {list(shape)}, got {found} of shape "
+                    f"{list(np.shape(target))}"
                 )
             if any(np.may_share_memory(target, a) for a in (*inputs, *flat[:i])):
                 raise InputError(

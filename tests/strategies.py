@@ -6,8 +6,8 @@ its derivatives are of moderate size, and comparisons, extrema and conversions t
 integers only where no value is near a tie. So no two ways of computing a sample may
 differ by more than roundings.
 
-    sample = grow(pick)          # pick(n): an int in range(n), from hypothesis or an rng
-    samples()                    # the same as a hypothesis strategy
+    sample = grow(pick)     # pick(n): an int in range(n), from hypothesis or an rng
+    samples()               # the same as a hypothesis strategy
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ class _Grower:
 
     def gradients(self) -> None:
         """Add the gradients of a scalar to the outputs."""
-        leaves = [v for v in (*self.sample.inputs, *self.sample.states)]
+        leaves = [*self.sample.inputs, *self.sample.states]
         floats = [v for v in self.pool if v.kind == "f"]
         y = self.one(floats[-6:])
         for x in leaves:

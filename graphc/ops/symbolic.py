@@ -256,6 +256,7 @@ class _Converter:
 
 
 def call(name: str, *args: Any) -> Any:
+    """Apply the public function of a name."""
     return FUNCTIONS[name](*args)
 
 

@@ -112,7 +112,7 @@ def two_updates_of_one_state():
 
 
 def a_name_used_twice():
-    x, y, w, loss = model()
+    x, y, _, loss = model()
     again = graphc.parameter("w", (3, 2))
     graphc.compile([x, y], loss + graphc.mean(x @ again))
 

@@ -135,7 +135,7 @@ def threading_layer() -> str:
     return "none" if _openmp() is None else "omp"
 
 
-# GNU OpenMP's threads spin this often between regions before they sleep, 0.1 ms. Left to
+# GNU OpenMP's threads spin this often between regions before they sleep, 0.1 ms. By
 # itself it spins for some 10 ms, which starves whoever shares the cores, and this
 # process too: with one other busy process, steps took 8 ms that take 0.6 ms so.
 SPIN_COUNT = "2000"

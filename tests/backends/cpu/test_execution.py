@@ -299,7 +299,8 @@ def test_a_child_of_fork_compiles() -> None:
     child = os.fork()
     if child == 0:
         y = gc.compile([x], gc.softmax(x * 3.0, 0))
-        good = np.allclose(y(xs), gc.evaluate(gc.softmax(x * 3.0, 0), {x: xs}), atol=1e-6)
+        right = gc.evaluate(gc.softmax(x * 3.0, 0), {x: xs})
+        good = np.allclose(y(xs), right, atol=1e-6)
         os._exit(0 if good else 1)
     print(os.waitpid(child, 0)[1])
     """
@@ -386,7 +387,7 @@ def test_a_comment_compiles_nothing_again(tmp_path: Path) -> None:
 
 def test_damaged_files_are_compiled_over(tmp_path: Path) -> None:
     folder = {"GRAPHC_CACHE_DIR": str(tmp_path)}
-    flags, result = python(SHORT + CACHED, **folder).split("\n")
+    _, result = python(SHORT + CACHED, **folder).split("\n")
     files = [f for f in tmp_path.rglob("*") if f.is_file() and f.suffix != ".pyc"]
     assert {f.suffix for f in files} >= {".o", ".py", ".json"}
     for damage in (lambda b: b[: len(b) // 2], lambda b: b"\0" * len(b), lambda b: b""):

@@ -159,7 +159,10 @@ def compare_special(found: Array, expected: Array, what: str) -> None:
     np.testing.assert_allclose(found, expected, close, tiny, err_msg=what)
 
 
-REDUCTIONS = ["sum", "max", "min", "argmax", "mean", "var", "logsumexp", "norm", "softmax", "log_softmax"]
+REDUCTIONS = [
+    "sum", "max", "min", "argmax", "mean", "var", "logsumexp", "norm",
+    "softmax", "log_softmax",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("axis", [0, 1])

@@ -67,7 +67,8 @@ def test_path_that_argmax_blocks() -> None:
         gc.grad(loss, x)
     assert text_of(error) == (
         "grad: no gradient of sum reaches x\n"
-        "  argmax blocks the way: it is an index  --> FILE:LINE | best = gc.argmax(x, 1)\n"
+        "  argmax blocks the way: it is an index  --> FILE:LINE | "
+        "best = gc.argmax(x, 1)\n"
         "  --> FILE:LINE | gc.grad(loss, x)"
     )
 

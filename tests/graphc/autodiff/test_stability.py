@@ -115,7 +115,7 @@ FORMULAS = {
             "-log(1 / (1 + exp(x)))": lambda x: -log(1 / (1 + exp(x))),
             "-log(sigmoid(-x))": lambda x: -log(gc.sigmoid(-x)),
             "-log(1 - sigmoid(x))": lambda x: -log(1 - gc.sigmoid(x)),
-            "log(1 + exp(-(-x)))": lambda x: log(1 + exp(-(-x))),
+            "log(1 + exp(-(-x)))": lambda x: log(1 + exp(gc.neg(gc.neg(x)))),
             "log(ones + exp(x))": lambda x: log(gc.ones(x.shape, x.dtype) + exp(x)),
         },
         [*POINTS, *INFINITE],

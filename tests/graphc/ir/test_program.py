@@ -31,7 +31,7 @@ from graphc.ir.scalar import apply, axis, cast, const, load, ref
 from graphc.ir.types import bool_, float32, int64
 
 N = dim("N")
-I, K = axis("i0"), axis("k0")
+ROW, K = axis("i0"), axis("k0")
 
 
 def buffers(*rows: tuple) -> dict[str, Buffer]:
@@ -40,13 +40,13 @@ def buffers(*rows: tuple) -> dict[str, Buffer]:
 
 def row_sums() -> Nest:
     """Return `out[i] = sum over k of x[i, k]`."""
-    total = Reduce("r0", "sum", (load("x", (I, K), float32),))
+    total = Reduce("r0", "sum", (load("x", (ROW, K), float32),))
     return Nest(
         "sums",
         (LoopAxis("i0", N),),
         (
             Phase((LoopAxis("k0", 4),), reduces=(total,)),
-            Phase((), stores=(Store("out", (I,), ref("r0", float32)),)),
+            Phase((), stores=(Store("out", (ROW,), ref("r0", float32)),)),
         ),
         Schedule("vector", "k0", lanes=16),
     )
@@ -66,9 +66,9 @@ def program(*body, extra: dict[str, Buffer] | None = None) -> Program:
 
 
 def add_to_state(by: float = 1.0) -> Nest:
-    value = load("s", (I,), float32) + by
+    value = load("s", (ROW,), float32) + by
     return Nest(
-        "count", (LoopAxis("i0", N),), (Phase((), stores=(Store("s", (I,), value),)),)
+        "count", (LoopAxis("i0", N),), (Phase((), stores=(Store("s", (ROW,), value),)),)
     )
 
 
@@ -112,24 +112,24 @@ BROKEN = {
     "dtype": Nest(
         "n",
         (LoopAxis("i0", N),),
-        (Phase((), stores=(Store("out", (I,), const(0, int64)),)),),
+        (Phase((), stores=(Store("out", (ROW,), const(0, int64)),)),),
     ),
     "axis": Nest(
-        "n", (), (Phase((), stores=(Store("out", (I,), const(0, float32)),)),)
+        "n", (), (Phase((), stores=(Store("out", (ROW,), const(0, float32)),)),)
     ),
     "result": Nest(
         "n",
         (LoopAxis("i0", N),),
-        (Phase((), stores=(Store("out", (I,), ref("r0", float32)),)),),
+        (Phase((), stores=(Store("out", (ROW,), ref("r0", float32)),)),),
     ),
     "writes an input": Nest(
         "n",
         (LoopAxis("i0", N),),
-        (Phase((), stores=(Store("x", (I, const(0, int64)), const(0, float32)),)),),
+        (Phase((), stores=(Store("x", (ROW, const(0, int64)), const(0, float32)),)),),
     ),
     "schedule": row_sums().replace(schedule=Schedule("vector", "j9")),
     "monoid": row_sums().replace(
-        phases=(Phase((LoopAxis("k0", 4),), reduces=(Reduce("r0", "xor", (I,)),)),)
+        phases=(Phase((LoopAxis("k0", 4),), reduces=(Reduce("r0", "xor", (ROW,)),)),)
     ),
     "branch": If("s", ()),
 }
@@ -149,11 +149,11 @@ def test_the_verifier_refuses_an_output_that_nothing_writes():
 
 def test_a_nest_may_overwrite_the_element_it_reads_and_no_other():
     assert not depends_on_itself(add_to_state(), "s")
-    shifted = load("s", (apply("sub", const(3, int64), I),), float32)
+    shifted = load("s", (apply("sub", const(3, int64), ROW),), float32)
     reverse = Nest(
         "reverse",
         (LoopAxis("i0", 4),),
-        (Phase((), stores=(Store("s", (I,), shifted),)),),
+        (Phase((), stores=(Store("s", (ROW,), shifted),)),),
     )
     assert depends_on_itself(reverse, "s")
 
@@ -165,7 +165,9 @@ def test_dependencies_name_writes_before_reads_and_reads_before_writes():
         (
             Phase(
                 (),
-                stores=(Store("out", (I,), cast(load("s", (I,), float32), float32)),),
+                stores=(
+                    Store("out", (ROW,), cast(load("s", (ROW,), float32), float32)),
+                ),
             ),
         ),
     )
