@@ -9,6 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Times say nothing on a machine that is shared.
+settings.register_profile("graphc", deadline=None)
+settings.load_profile("graphc")
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden"
