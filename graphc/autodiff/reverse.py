@@ -52,7 +52,8 @@ def grad(y: Any, wrt: Any, cotangent: Any = None) -> Any:
         as_y = None if isinstance(cotangent, Tensor) else y.dtype
         cotangent = constant(cotangent, as_y)
     _check(y, targets, cotangent)
-    start = ones(y.shape, y.dtype) if cotangent is None else cotangent
+    with phase(BACKWARD, like=y.node.birth):
+        start = ones(y.shape, y.dtype) if cotangent is None else cotangent
     stable, sources = _stable_form(y, targets)
     found = _pull([stable], [start], sources)
     missing = [t for t, s, g in zip(targets, sources, found, strict=True) if g is None]
