@@ -146,7 +146,8 @@ class Executable:
         outputs = self.declared.outputs
         if len(flat) != len(outputs):
             raise InputError(
-                f"out= has {len(flat)} arrays, the step has {len(outputs)} outputs"
+                f"out= has {len(flat)} arrays, the step has {len(outputs)} outputs",
+                help="give an array for each output, in their order",
             )
         for i, (tensor, target) in enumerate(zip(outputs, flat, strict=True)):
             shape = tuple(evaluate(size, sizes) for size in tensor.shape)
@@ -162,7 +163,8 @@ class Executable:
                 raise InputError(
                     f"out= takes C-contiguous, writable arrays: here {tensor.dtype} of "
                     f"shape {list(shape)}, got {found} of shape "
-                    f"{list(np.shape(target))}"
+                    f"{list(np.shape(target))}",
+                    help="make it with numpy.empty(shape, dtype)",
                 )
             if any(np.may_share_memory(target, a) for a in (*inputs, *flat[:i])):
                 raise InputError(
