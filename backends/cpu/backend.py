@@ -8,7 +8,9 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from graphc.backends.cpu.kernels import CpuKernel
 from graphc.backends.cpu.machine import target
 from graphc.backends.cpu.module import write_module
 from graphc.backends.cpu.prelude import gemm, layout, native
-from graphc.backends.cpu.prelude.kernel import address
+from graphc.backends.cpu.prelude.kernel import Kernel, address
 from graphc.backends.cpu.prelude.team import Team, aligned_words, threads
 from graphc.backends.cpu.tile_nest import operand_strides
 from graphc.backends.shared.arguments import Argument
@@ -64,7 +66,6 @@ class CpuBackend:
         name = f"graphc_step_{source.digest}"
         module = load_module(name, source.text, source.lines())
         kernels = []
-        addresses = []
         for k, text in enumerate(source.kernels):
             nests = source.nests(k)
             kernel = CpuKernel(
@@ -75,13 +76,33 @@ class CpuBackend:
                 str(module.__file__),
                 getattr(module, text.name),
             )
-            try:
-                addresses.append(address(kernel.native))
-            except native.NativeError as error:
-                raise kernel.failure(f"did not compile: {error}") from error
             kernels.append(kernel)
+        # All front ends first: LLVM follows them in another thread.
+        with _no_collection():
+            for step in (Kernel.begin, address):
+                addresses = [_try(step, kernel) for kernel in kernels]
         calls = [(nest, addresses[i], words) for nest, i, words in source.calls]
         return Runner(program, kernels, calls, states, self.limit)
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Hold Python's cyclic collector back: Numba makes objects by the million."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
+
+
+def _try(step: Callable[[Kernel], Any], kernel: CpuKernel) -> Any:
+    """Take a step of compiling a kernel; an error names it, its file and its nodes."""
+    try:
+        return step(kernel.native)
+    except native.NativeError as error:
+        raise kernel.failure(f"did not compile: {error}") from error
 
 
 class Runner:

@@ -40,6 +40,7 @@ NEEDLESS = {
     "NoPythonBackend",  # its result is a compile result with Python wrappers
     "DumpParforDiagnostics",
     "WithLifting",
+    "InlineClosureLikes",
     "AnnotateTypes",
     "LiteralUnroll",
     "LiteralPropagationSubPipelinePass",

@@ -8,7 +8,6 @@ small scratch that the tile wrote, while it is in the first-level cache.
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 
 from . import native
@@ -35,25 +34,16 @@ def pack_address(dtype: str = "float32") -> int:
 
 
 _WHICH = ("tile", "pack")
-_pending: dict[tuple[str, str], Future[tuple[list[str], bytes]]] = {}
+_pending: dict[tuple[str, str], native.Made] = {}
 
 
 def prepare(dtype: str) -> None:
-    """Begin to compile tile and pack beside what this thread does next.
-
-    Most of it is LLVM's work, during which Python runs on: a cold start gets shorter
-    by what the kernels' front end takes.
-    """
+    """Begin to compile tile and pack beside what this thread does next."""
     for which in _WHICH:
         key, names = _names(dtype, which)
         if (dtype, which) not in _pending and not native.is_cached(key):
-            task = partial(native.compile_object, partial(build, dtype, *names))
-            _pending[dtype, which] = _worker().submit(task)
-
-
-@cache
-def _worker() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, thread_name_prefix="graphc-compile")
+            made = native.in_background(partial(build, dtype, *names))
+            _pending[dtype, which] = made
 
 
 def _names(dtype: str, which: str) -> tuple[str, tuple[str, str]]:
@@ -66,13 +56,12 @@ def _names(dtype: str, which: str) -> tuple[str, tuple[str, str]]:
 @cache
 def _address(dtype: str, which: str) -> int:
     key, names = _names(dtype, which)
-    begun = _pending.get((dtype, which))
     found = native.load(
         key,
         f"graphc_{key}",
         lambda: build(dtype, *names),
         f"gemm {which}",
-        begun.result if begun is not None else None,
+        _pending.get((dtype, which)),
     )
     return found.address
 

@@ -60,6 +60,7 @@ class Kernel:
         self.__doc__, self.__name__ = function.__doc__, function.__name__
         self._native: native.Native | None = None
         self._key: str | None = None
+        self._made: native.Made | None = None
 
     def __repr__(self) -> str:
         """Return the kernel's name in brackets."""
@@ -108,21 +109,34 @@ class Kernel:
         """Run share ``t`` of ``nt`` on an int64 array of addresses and sizes."""
         native.c_function(address(self), 3)(args.ctypes.data, t, nt)
 
-    def module(self, symbol: str = "") -> ModuleRef:
-        """Return the optimised LLVM module, in which the kernel is named ``symbol``."""
+    def begin(self) -> None:
+        """Run Numba's front end now, and LLVM beside what this thread does next."""
+        known = self._native or self._made or _LOADED.get(self.key)
+        if known is None and not native.is_cached(self.key):
+            module = self._lowered(self.symbol)
+            self._made = native.in_background(lambda: self._optimized(module))
+
+    def _lowered(self, symbol: str) -> ModuleRef:
         from .frontend import lower
 
-        symbol = symbol or self.symbol
-        module = lower(self.function, self.arguments, self.returns, symbol)
+        return lower(self.function, self.arguments, self.returns, symbol)
+
+    def _optimized(self, module: ModuleRef) -> ModuleRef:
         native.optimize(module, vectorize=self.vectorize, unroll=self.unroll)
         return module
+
+    def module(self, symbol: str = "") -> ModuleRef:
+        """Return the optimised LLVM module, in which the kernel is named ``symbol``."""
+        return self._optimized(self._lowered(symbol or self.symbol))
 
     def _load(self) -> native.Native:
         if self._native is None:
             with native.LOCK:
                 known = _LOADED.get(self.key)
                 if known is None:
-                    known = native.load(self.key, self.symbol, self.module, self.name)
+                    known = native.load(
+                        self.key, self.symbol, self.module, self.name, self._made
+                    )
                     _LOADED[self.key] = known
                 self._native = known
         return self._native

@@ -29,6 +29,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -47,6 +48,7 @@ def _after_fork() -> None:
     # Another thread of the parent may have held it, and is not there to release it.
     global LOCK
     LOCK = threading.RLock()
+    _worker.cache_clear()  # its thread stayed in the parent
 
 
 if hasattr(os, "register_at_fork"):
@@ -183,12 +185,29 @@ def compile_object(build: Callable[[], llvm.ModuleRef]) -> tuple[list[str], byte
     return needs, bytes(_machine().emit_object(module))
 
 
+Made = Callable[[], tuple[list[str], bytes]]
+
+
+def in_background(build: Callable[[], llvm.ModuleRef]) -> Made:
+    """Begin to compile what ``build`` returns beside what this thread does next.
+
+    Most of that is LLVM's work, during which Python runs on: a cold start gets shorter
+    by what Numba's front end takes meanwhile. The result waits for the object file.
+    """
+    return _worker().submit(compile_object, build).result
+
+
+@cache
+def _worker() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="graphc-compile")
+
+
 def load(
     key: str,
     symbol: str,
     build: Callable[[], llvm.ModuleRef],
     name: str,
-    made: Callable[[], tuple[list[str], bytes]] | None = None,
+    made: Made | None = None,
 ) -> Native:
     """Return the function ``symbol``, from the cache or from what ``build`` returns.
 
