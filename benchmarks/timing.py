@@ -50,8 +50,9 @@ def in_turns(steps: Mapping[str, Step], seconds: float = 10.0) -> dict[str, Time
 def first_step(peer: str, workload: str, cache: str) -> float:
     """Return the seconds from declaration to the end of the first step.
 
-    In a fresh process, with imports done before the clock starts. `cache` is the
-    folder of graphc's kernels; peers keep nothing between processes by default.
+    In a fresh process, with imports done and runtimes started (JAX's devices, Numba's
+    registries) before the clock starts. `cache` is the folder of graphc's kernels;
+    peers keep nothing between processes by default.
     """
     code = (
         "import json, sys, time\n"
@@ -60,7 +61,9 @@ def first_step(peer: str, workload: str, cache: str) -> float:
         "module, make = PEERS[sys.argv[1]]\n"
         "__import__(module)\n"
         "if module == 'jax': import jax; jax.devices()\n"
-        "if module == 'graphc': import numba\n"
+        "if module == 'graphc':\n"
+        "    from numba.core.registry import cpu_target as numba\n"
+        "    numba.typing_context.refresh(), numba.target_context.refresh()\n"
         "start = time.perf_counter()\n"
         "make(WORKLOADS[sys.argv[2]])()\n"
         "print(json.dumps(time.perf_counter() - start))\n"

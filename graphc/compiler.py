@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graphc.backends.protocol import Choice, get_backend
-from graphc.errors import InputError, StateError, UpdateError
+from graphc.errors import ArgumentError, InputError, ShapeError, StateError, UpdateError
 from graphc.executable import Executable
 from graphc.ir.graph import Graph
 from graphc.ir.leaves import State, is_input, is_state
@@ -55,6 +55,16 @@ def compile(
     else:
         graph, structure = _declared(inputs, outputs, updates, name)
     verify(graph)
+    if graph.dims and not graph.inputs:
+        raise ShapeError(
+            f"compile: no input has the size {', '.join(graph.dims)}",
+            where=here().quoted,
+            help="use ints, or declare an input that has the size",
+        )
+    if threads is not None and threads < 1:
+        raise ArgumentError(
+            f"compile: threads must be at least 1, not {threads}", where=here().quoted
+        )
     bound = [_bind_state(s, states or {}) for s in graph.states]
     unknown = set(states or {}) - {leaf_name(s) for s in graph.states}
     if unknown:
@@ -99,7 +109,9 @@ def _declared(
     for tensor in flat:
         if not isinstance(tensor, Tensor):
             raise InputError(
-                f"compile: the output {tensor!r} is no tensor", where=here().quoted
+                f"compile: the output {tensor!r} is no tensor",
+                where=here().quoted,
+                help="make a tensor of it with graphc.constant",
             )
     pairs = list((updates or {}).items())
     for state, value in pairs:
@@ -107,6 +119,7 @@ def _declared(
             raise UpdateError(
                 f"compile: the update of {state!r} is {value!r}, not a tensor",
                 where=here().quoted,
+                help="make a tensor of it with graphc.full or graphc.constant",
             )
     return Graph.build(list(inputs), flat, pairs, name), outputs
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, note, settings
-from strategies import Sample, samples
+from hypothesis import strategies as st
+from strategies import Sample, Value, samples
 
 import graphc as gc
 from graphc.backends.cpu import backend
@@ -25,7 +26,9 @@ from graphc.ir.interpret import run_nodes
 from graphc.ir.nodes import Tensor, leaf_name
 from graphc.ir.program import Program
 from graphc.ir.program.interpret import run_program
+from graphc.passes import parse_pipeline, run_pipeline
 from graphc.passes.decompose import decompose
+from graphc.passes.pipeline import GRAPH_PASSES
 
 Array = np.ndarray[Any, Any]
 EPS = float(np.finfo(np.float32).eps)
@@ -205,10 +208,98 @@ def test_many_random_graphs_mean_the_same_at_every_stage(sample: Sample) -> None
     explained(sample)
 
 
+def run(sample: Sample, wide: bool = False, **options: Any) -> list[Array]:
+    """Compile a sample for the CPU and run it once; returns outputs and new states."""
+
+    def side(v: Value) -> Tensor:
+        return v.wide if wide else v.narrow
+
+    step = gc.compile(
+        [side(v) for v in sample.inputs],
+        [side(v) for v in sample.outputs],
+        {side(s): side(v) for s, v in sample.updates},
+        **options,
+    )
+    arrays = [v.array for v in sample.inputs] if wide else sample.arrays
+    outputs = step(*arrays)
+    return [*outputs, *(side(s).value for s, _ in sample.updates)]  # type: ignore[attr-defined]
+
+
+@settings(max_examples=60, **COMMON)
+@given(samples())
+def test_random_graphs_print_and_parse_at_every_stage(sample: Sample) -> None:
+    note(describe(sample))
+    declared = sample.graph()
+    for level in (
+        declared,
+        *(s.result for s in run_pipeline(declared, parse_pipeline("default"))),
+    ):
+        text = level.text()
+        if isinstance(level, Graph) and "#" not in text:  # no constant beside the text
+            again = gc.parse(text)
+            gc.verify(again)
+            assert again.text() == text
+
+
+PASSES = [*GRAPH_PASSES, "fuse{max_inputs=2, max_outputs=1}", "fuse{max_ops=3}"]
+
+
+@pytest.mark.long
+@settings(max_examples=100, **COMMON)
+@given(samples(), st.lists(st.sampled_from(PASSES), max_size=6))
+def test_any_passes_in_any_order_keep_the_meaning(
+    sample: Sample, names: list[str]
+) -> None:
+    note(describe(sample))
+    expected = truth(sample)
+    found = run(
+        sample, passes=[*names, "lower", "schedule", "place-barriers", "plan-memory"]
+    )
+    agree(found, expected, noise(sample, expected), f"cpu, {','.join(names)}")
+
+
+@pytest.mark.long
+@settings(max_examples=60, **COMMON)
+@given(samples())
+def test_random_graphs_are_as_good_in_float64(sample: Sample) -> None:
+    note(describe(sample))
+    expected = truth(sample)
+    narrow = EPS / np.finfo(np.float64).eps
+    allowed = [2 * a / narrow for a in noise(sample, expected)]
+    agree(run(sample, wide=True), expected, allowed, "cpu, float64")
+
+
+@pytest.mark.long
+@settings(max_examples=60, **COMMON)
+@given(samples(), st.integers(0, 2**16))
+def test_nan_and_infinities_go_where_reference_takes_them(
+    sample: Sample, seed: int
+) -> None:
+    note(describe(sample))
+    rng = np.random.default_rng(seed)
+    arrays = sample.arrays
+    for a in arrays:
+        if a.size:
+            a.flat[rng.integers(a.size)] = rng.choice([np.nan, np.inf, -np.inf])
+    step = gc.compile(
+        [v.narrow for v in sample.inputs], [v.narrow for v in sample.outputs]
+    )
+    held = {v.narrow: v.array.astype(np.float32) for v in sample.states}
+    given_by = dict(zip(step.graph.inputs, arrays, strict=True))
+    expected, _ = run_graph(step.graph, given_by, held, sample.sizes)
+    for f, e in zip(step(*arrays), expected, strict=True):
+        if e.dtype.kind != "f":
+            np.testing.assert_array_equal(f, e)
+            continue
+        np.testing.assert_array_equal(np.isnan(f), np.isnan(e))
+        np.testing.assert_array_equal(f[np.isinf(f)], e[np.isinf(e)])
+
+
 @pytest.mark.long
 @settings(max_examples=60, **COMMON)
 @given(samples())
 def test_random_graphs_have_equal_bits_on_two_threads(sample: Sample) -> None:
+    note(describe(sample))
     results = []
     old = [p.value for p in sample.parameters()]
     work, backend.PARALLEL_WORK = backend.PARALLEL_WORK, 0
@@ -216,15 +307,8 @@ def test_random_graphs_have_equal_bits_on_two_threads(sample: Sample) -> None:
         for threads in (1, 2):
             for p, value in zip(sample.parameters(), old, strict=True):
                 p.value = value
-            step = gc.compile(
-                [v.narrow for v in sample.inputs],
-                [v.narrow for v in sample.outputs],
-                {s.narrow: v.narrow for s, v in sample.updates},
-                threads=threads,
-            )
-            outputs = step(*sample.arrays)
-            results.append([*outputs, *(p.value for p in sample.parameters())])
+            results.append(run(sample, threads=threads))
     finally:
         backend.PARALLEL_WORK = work
     for one, two in zip(*results, strict=True):
-        np.testing.assert_array_equal(one, two, describe(sample))
+        np.testing.assert_array_equal(one, two)

@@ -9,6 +9,7 @@ import numpy as np
 
 from graphc.errors import InputError
 from graphc.ir.binding import bind_sizes, fit_input
+from graphc.ir.dims import names
 from graphc.ir.graph import Graph
 from graphc.ir.interpret import Values, run_nodes
 from graphc.ir.leaves import is_input
@@ -67,6 +68,14 @@ def evaluate(
             help="pass {x: array} for every input",
         )
     graph = Graph.build(list(given), flat)
+    known = {name for t in given for size in t.shape for name in names(size)}
+    unbound = set(graph.dims) - known - set(sizes or {})
+    if unbound:
+        raise InputError(
+            f"evaluate: no input has the size {', '.join(sorted(unbound))}",
+            where=here().quoted,
+            help=f"pass sizes={{{min(unbound)!r}: ...}}",
+        )
     arrays = {t: fit_input(t, a) for t, a in given.items()}
     bound = bind_sizes([(t, a.shape) for t, a in arrays.items()], graph.guards, sizes)
     states = {t: _value(t) for t in graph.states}

@@ -20,11 +20,13 @@ from functools import lru_cache
 from operator import index
 from typing import Literal, SupportsIndex, TypeAlias
 
+from graphc.errors import GraphcError
+
 MAX_DEGREE = 256
 CACHED = 1 << 14
 
 
-class DimError(ValueError):
+class DimError(GraphcError, ValueError):
     """Say that a size is malformed, unbound, or divides by zero."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import GraphcError
+from graphc.ir.dims import DimError
 from graphc.ir.nodes import Node, Region, Tensor, describe
 from graphc.ir.op import Meaning
 
@@ -31,9 +32,9 @@ def run_nodes(
             with np.errstate(all="ignore"):
                 meaning = Meaning(node.attrs, types, sizes, node.regions)
                 found = node.op.evaluate(arrays, meaning)
-        except GraphcError:
-            raise
         except Exception as error:
+            if isinstance(error, GraphcError) and not isinstance(error, DimError):
+                raise
             raise GraphcError(
                 f"{node.op.name}: its NumPy meaning failed: {error}",
                 details=[f"{describe(t)} : {t.type}" for t in node.inputs],

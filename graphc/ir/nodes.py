@@ -152,6 +152,14 @@ class Tensor:
     def __bool__(self) -> bool:
         _bool_error(self)
 
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        raise DTypeError(
+            "a tensor has no elements: it is a symbol, not an array",
+            where=self.node.birth.quoted,
+            help="compute it with graphc.evaluate, or compile it and call the step; "
+            "graphc has functions of NumPy's names for tensors",
+        )
+
     def __iter__(self) -> NoReturn:
         raise DTypeError(
             "a tensor cannot be iterated over: its length may be symbolic",

@@ -16,6 +16,7 @@ import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError
 from graphc.ir.dims import Dim, DimError, Size, parse_size, product
+from graphc.ir.origins import here
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ def as_dtype(like: DTypeLike) -> DType:
     if found is None:
         raise DTypeError(
             f"unknown dtype {name!r}",
+            where=here().quoted,
             help="use one of " + ", ".join(d.name for d in DTYPES),
         )
     return found

@@ -87,8 +87,16 @@ def mismatch(shapes: Sequence[Shape], i: int, j: int, axis: int) -> ShapeError:
 
 def _infer(types: Types, attrs: Broadcast) -> TensorType:
     (x,) = types
-    if broadcast_shapes(x.shape, attrs.shape) != attrs.shape:
-        raise ShapeError(f"{{0}} {x} does not broadcast to {list(attrs.shape)}")
+    try:
+        fits = broadcast_shapes(x.shape, attrs.shape) == attrs.shape
+    except ShapeError:
+        fits = False
+    if not fits:
+        shape = f"[{','.join(map(str, attrs.shape))}]"
+        raise ShapeError(
+            f"{{0}} {x} does not broadcast to {shape}",
+            help="an axis keeps its size, or is repeated from a size of 1",
+        )
     return x.with_shape(attrs.shape)
 
 

@@ -225,7 +225,9 @@ def full(shape: Any, value: float | bool, dtype: DTypeLike | None = None) -> Ten
     if isinstance(value, np.generic):
         value = value.item()
     if not isinstance(value, (bool, int, float)):
-        raise ArgumentError(f"full: the value must be a number, not {value!r}")
+        raise ArgumentError(
+            f"full: the value must be a number, not {value!r}", where=here().quoted
+        )
     kind = _weak(value) if dtype is None else as_dtype(dtype)
     exact = kind.numpy.type(value).item() if kind.kind != "f" else float(value)
     return make1(FULL, (), Full(kind, as_shape(shape), exact))
@@ -327,5 +329,9 @@ def iota(shape: Any, axis: int = -1, dtype: DTypeLike = int32) -> Tensor:
     sizes = as_shape(shape)
     at = axis + len(sizes) if axis < 0 else axis
     if not 0 <= at < len(sizes):
-        raise ArgumentError(f"iota: axis {axis} of a shape with {len(sizes)} axes")
+        raise ArgumentError(
+            f"iota: axis {axis} is out of range for a shape with {len(sizes)} axes",
+            where=here().quoted,
+            help=f"use -{len(sizes)} to {len(sizes) - 1}" if sizes else "",
+        )
     return make1(IOTA, (), Iota(as_dtype(dtype), sizes, at))

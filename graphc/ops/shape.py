@@ -20,6 +20,7 @@ from graphc.ir.op import (
     public,
     register,
 )
+from graphc.ir.origins import here
 from graphc.ir.scalar import Expr, apply, const, size_of
 from graphc.ir.types import Shape, TensorType, as_shape, as_size, int64
 from graphc.ops.broadcast import as_tensors
@@ -488,7 +489,9 @@ def concatenate(arrays: Any, axis: int = 0) -> Tensor:
     """
     tensors = as_tensors(list(arrays))
     if not tensors:
-        raise ArgumentError("concatenate: needs at least one tensor")
+        raise ArgumentError(
+            "concatenate: needs at least one tensor", where=here().quoted
+        )
     try:
         (at,) = normal_axes(axis, tensors[0].ndim)
     except ArgumentError as error:

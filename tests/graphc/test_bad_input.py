@@ -134,6 +134,44 @@ def an_unknown_option():
     step(passes="fuse{max_input=3}")
 
 
+def broadcast_to_another_shape():
+    graphc.broadcast_to(graphc.input("x", ("N", 3)), (4, 4))
+
+
+def a_size_that_no_input_has():
+    graphc.compile([], graphc.zeros(("N",)))
+
+
+def an_evaluation_without_a_size():
+    graphc.evaluate(graphc.zeros(("N",)))
+
+
+def numpys_function_of_a_tensor():
+    np.mean(np.asarray(graphc.input("x", ("N",))))
+
+
+def a_dtype_that_there_is_not():
+    graphc.cast(graphc.input("x", ("N",)), "complex64")
+
+
+def nothing_to_join():
+    graphc.concatenate([])
+
+
+def an_update_by_a_number():
+    x, y, w, loss = model()
+    graphc.compile([x, y], loss, updates={w: 3.0})
+
+
+def no_threads():
+    step(threads=0)
+
+
+def a_cotangent_of_another_shape():
+    x, _, w, _ = model()
+    graphc.grad(x @ w, w, cotangent=graphc.ones((2,)))
+
+
 # --- calls --------------------------------------------------------------------------
 
 
@@ -197,6 +235,22 @@ def maximum_of_nothing():
 
 def an_output_array_of_another_dtype():
     step()(*GOOD, out=np.zeros(()))
+
+
+def an_output_array_of_another_shape():
+    x = graphc.input("x", ("N",))
+    graphc.compile([x], x * 2.0)(np.zeros(3), out=np.zeros(4, np.float32))
+
+
+def an_output_array_that_is_an_input():
+    x = graphc.input("x", ("N",))
+    at = np.zeros(3, np.float32)
+    graphc.compile([x], x * 2.0)(at, out=at)
+
+
+def too_few_output_arrays():
+    x = graphc.input("x", ("N",))
+    graphc.compile([x], [x, x * 2.0])(np.zeros(3), out=[np.zeros(3, np.float32)])
 
 
 def a_value_of_another_shape():

@@ -96,10 +96,13 @@ def spread(a: Array) -> Array:
     return wide
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
+SYMBOLIC = [
+    c for c in CASES if any(isinstance(n, str) for i in c.inputs for n in i.shape)
+]
+
+
+@pytest.mark.parametrize("case", SYMBOLIC, ids=lambda c: c.id)
 def test_empty_arrays_work_or_break_a_guard(case: Case) -> None:
-    if not any(isinstance(size, str) for s in case.inputs for size in s.shape):
-        pytest.skip("no symbolic size")
     one = batch([case])
     step = gc.compile(list(one.inputs), list(one.outputs))
     given = one.arrays({"N": 0, "M": 0})
@@ -265,3 +268,82 @@ def test_large_sums_keep_their_digits() -> None:
     wide = a.astype(np.float64)
     for f, e in zip(step(a), [wide.sum(), wide.mean(), wide.var()], strict=True):
         assert abs(f - e) <= 1e-5 * abs(e)
+
+
+# --- indices that are computed ------------------------------------------------------
+
+
+def test_indices_computed_from_floats_are_rounded_as_elsewhere() -> None:
+    """Such an index is the same for a whole row, yet its way leads through floats."""
+    i, w = gc.input("i", ("M",)), gc.input("w", ("N", "K"))
+    chosen = gc.cast(i * 3.0 - 0.5, "int32")
+    step = gc.compile([i, w], gc.take(gc.tanh(w), chosen, 0))
+    at = np.array([0.4, -0.2, 0.7, 0.1, 5.0], np.float32)
+    for k in (1, 3, 17):
+        rows = np.arange(4 * k, dtype=np.float32).reshape(4, k) / 10
+        index = np.trunc(at * np.float32(3) - np.float32(0.5)).astype(int)
+        wrapped = np.clip(np.where(index < 0, index + 4, index), 0, 3)
+        np.testing.assert_allclose(step(at, rows), np.tanh(rows[wrapped]), 1e-6)
+
+
+def test_an_index_may_be_drawn_at_random() -> None:
+    x = gc.input("x", ("N", 5))
+    drawn = gc.cast(gc.uniform((7,), 0.0, 4.0, stream=1), "int32")
+    step = gc.compile([x], [gc.take(x, drawn, 0), gc.take(x, drawn, 1), drawn])
+    a = np.arange(20, dtype=np.float32).reshape(4, 5)
+    rows, columns, index = step(a)
+    np.testing.assert_array_equal(rows, a[index])
+    np.testing.assert_array_equal(columns, a[:, index])
+
+
+def test_an_index_may_be_that_of_the_largest() -> None:
+    x, y = gc.input("x", ("N", "M")), gc.input("y", ("M", 3))
+    best = gc.argmax(x, 1)
+    step = gc.compile([x, y], [gc.take(y, best, 0), gc.take(gc.exp(y), best, 0)])
+    rng = np.random.default_rng(0)
+    for n, m in ((1, 1), (5, 17), (33, 40)):
+        a = rng.normal(size=(n, m)).astype(np.float32)
+        b = rng.normal(size=(m, 3)).astype(np.float32)
+        rows = b[a.argmax(1)]
+        for f, e in zip(step(a, b), [rows, np.exp(rows)], strict=True):
+            np.testing.assert_allclose(f, e, 1e-6)
+
+
+# --- slices of arrays that may be too short -----------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "least", "says"),
+    [
+        (-1, 1, "N >= 1"),
+        (-3, 3, "N >= 3"),
+        (2, 3, "N >= 3"),
+        (slice(1, None), 1, "N >= 1"),
+        (slice(None, -1), 1, "N >= 1"),
+        (slice(2, -2), 4, "N >= 4"),
+        (slice(-3, None), 3, "N >= 3"),
+        (slice(0, 3), 3, "N >= 3"),
+        (slice(1, None, 2), 0, None),
+        (slice(None, None, 3), 0, None),
+    ],
+    ids=str,
+)
+def test_a_slice_says_how_long_an_axis_must_be(
+    key: Any, least: int, says: str | None
+) -> None:
+    x = gc.input("x", ("N", 2))
+    y = x[key]
+    step = gc.compile([x], [y, gc.grad(gc.sum(y * y), x)])
+    for n in range(8):
+        a = np.arange(2 * n, dtype=np.float32).reshape(n, 2)
+        if n >= least:
+            found, slope = step(a)
+            np.testing.assert_array_equal(found, a[key])
+            expected = np.zeros_like(a)
+            expected[key] = 2 * a[key]
+            np.testing.assert_array_equal(slope, expected)
+        elif says is not None:
+            with pytest.raises(GuardError, match=says):
+                step(a)
+            with pytest.raises(GuardError, match=says):
+                gc.evaluate(y, {x: a})
