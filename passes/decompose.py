@@ -34,7 +34,8 @@ def _pieces(node: Node, inputs: tuple[Tensor, ...]) -> Sequence[Tensor] | None:
     if node.op is CUSTOM_GRADIENT:
         return inline(node.regions[0], inputs)
     if isinstance(node.op.lower, Decomposed):
-        return (node.op.lower.rule(node.attrs, *inputs),)
+        found = node.op.lower.rule(node.attrs, *inputs)
+        return (found,) if isinstance(found, Tensor) else found
     if node.op is FUSED:
         region = _flat(node.regions[0])
         if region is not node.regions[0]:

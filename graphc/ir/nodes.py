@@ -395,9 +395,7 @@ def make(
     """
     types = tuple(t.type for t in inputs)
     try:
-        inferred = (
-            op.infer(types, attrs) if not op.regions else op.infer(types, regions)
-        )
+        inferred = op.infer(types, attrs, *([regions] if op.regions else []))
     except GraphcError as error:
         raise explain(error, op.name, inputs) from None
     found = (inferred,) if isinstance(inferred, TensorType) else inferred

@@ -32,7 +32,7 @@ NO_ATTRS = NoAttrs()
 
 Types = tuple[TensorType, ...]
 Arrays = tuple[np.ndarray[Any, Any], ...]
-Infer = Callable[[Types, Any], TensorType | Types]
+Infer = Callable[..., TensorType | Types]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,31 @@ class NonDifferentiable:
 
 # Gradient rule: (node, a cotangent for each result or None) -> one for each input.
 GradientRule = Callable[["Node", Sequence["Tensor | None"]], Sequence["Tensor | None"]]
+
+
+# --- batching and checks ------------------------------------------------------------
+
+# Batching rule: (node, inputs, which of them have a new leading axis, its size) ->
+# results, all with the new leading axis.
+BatchRule = Callable[
+    ["Node", Sequence["Tensor"], Sequence[bool], Size], Sequence["Tensor"]
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What must hold of a node's values: `ok`, a bool tensor, in every element.
+
+    message: what to say where it does not; {value} is the element of `value`, which
+    has the shape of `ok`.
+    """
+
+    ok: Tensor
+    value: Tensor
+    message: str
+
+
+CheckRule = Callable[["Node"], Sequence[Check]]
 
 
 # --- lowerings ----------------------------------------------------------------------
@@ -112,9 +137,9 @@ class Reduction:
 
 @dataclass(frozen=True, slots=True)
 class Decomposed:
-    """The op as a graph of simpler ops: (attrs, *inputs) -> tensor."""
+    """The op as a graph of simpler ops: (attrs, *inputs) -> tensor, or several."""
 
-    rule: Callable[..., Tensor]
+    rule: Callable[..., Tensor | Sequence[Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +162,38 @@ class ScatterAdd:
 
 
 @dataclass(frozen=True, slots=True)
+class Routine:
+    """A library routine on whole arrays; it becomes a `Call` of this name.
+
+    options: what the routine must know beside its arrays, as (name, value) pairs.
+    """
+
+    name: str
+    options: Callable[[Types, Any], tuple[tuple[str, Any], ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Controlled:
+    """Regions that run many times, or not at all; they become a `Loop` or an `If`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unsupported:
     """Why an op has no lowering."""
 
     reason: str
 
 
-Lowering = Pointwise | Reduction | Decomposed | View | ScatterAdd | Unsupported
+Lowering = (
+    Pointwise
+    | Reduction
+    | Decomposed
+    | View
+    | ScatterAdd
+    | Routine
+    | Controlled
+    | Unsupported
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +215,13 @@ class ScalarForm:
 class Op:
     """One operation. See the module's docstring.
 
-    infer: types and attributes of the call -> types of the results.
+    infer: types and attributes of the call -> types of the results; an op with
+    regions is given those too.
     evaluate: (arrays, Meaning) -> an array for each result; the op's meaning.
     stable: equations `lhs => rhs` that `grad` and `stabilize` apply.
     leaf: it has no inputs and is told apart by identity (inputs, states).
+    batch: the op over a new leading axis; elementwise and decomposed ops need no rule.
+    checks: what `compile(check=True)` looks at.
     """
 
     name: str
@@ -188,6 +241,8 @@ class Op:
     # linearly without arithmetic, so that a masked cotangent may move through it.
     moves: bool = False
     guards: Callable[[Types, Any], Sequence[tuple[Size, Size]]] | None = None
+    batch: BatchRule | None = None
+    checks: CheckRule | None = None
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Apply the op's public function (which broadcasts, promotes, normalises)."""

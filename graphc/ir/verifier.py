@@ -60,7 +60,7 @@ def infer_types(
     Raises:  GraphcError, whatever the rule raises.
     """
     try:
-        found = op.infer(types, regions if op.regions else attrs)
+        found = op.infer(types, attrs, *([regions] if op.regions else []))
     except GraphcError:
         raise
     except Exception as error:

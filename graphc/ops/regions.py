@@ -14,7 +14,7 @@ from graphc.ir.origins import here
 from graphc.ops.broadcast import as_tensors
 
 
-def _infer(types: Types, regions: Sequence[Region]) -> Types:
+def _infer(types: Types, _: Any, regions: Sequence[Region]) -> Types:
     region = regions[0]
     wanted = tuple(a.type for a in region.args)
     if types != wanted:
