@@ -20,13 +20,19 @@ GOLDEN = HERE / "golden"
 
 
 def _share(name: str) -> None:
-    """Make a module of this folder importable by its name, without its folder.
+    """Make a module or package of this folder importable, without its folder.
 
     (The folder itself on the path would hide graphc behind tests/graphc.)
     """
     if name in sys.modules:
         return
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+    folder = HERE / name
+    package = folder.is_dir()
+    spec = importlib.util.spec_from_file_location(
+        name,
+        folder / "__init__.py" if package else HERE / f"{name}.py",
+        submodule_search_locations=[str(folder)] if package else None,
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -324,8 +324,10 @@ def ops() -> None:
 
 
 def _ops_table() -> Any:
-    path = Path(__file__).parents[2] / "ops_table.py"
-    spec = importlib.util.spec_from_file_location("ops_table", path)
+    folder = Path(__file__).parents[2] / "ops_table"
+    spec = importlib.util.spec_from_file_location(
+        "ops_table", folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

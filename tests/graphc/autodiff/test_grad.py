@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy
-from ops_table import _own
+from ops_table import own
 
 import graphc as gc
 from graphc.errors import GradientError
@@ -377,7 +377,7 @@ SYMBOLIC = [
     op
     for op in OPS.values()
     if op.scalar is not None
-    and _own(op)
+    and own(op)
     and not isinstance(op.gradient, NonDifferentiable)
 ]
 
