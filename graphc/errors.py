@@ -56,6 +56,10 @@ class GradientError(GraphcError):
     """A gradient does not exist or does not reach its target."""
 
 
+class BatchError(GraphcError):
+    """An op has no batching rule, or what `vmap` was given has no such axis."""
+
+
 class UpdateError(GraphcError):
     """An update does not fit its state, or two updates write one state."""
 

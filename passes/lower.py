@@ -4,9 +4,10 @@
                                       =>      for k0: 784 { r0 = sum x[i0,k0]*w[k0,i1] }
                                               t0[i0, i1] = max(r0 + b[i1], 0)
 
-Tensors become buffers, a reshape a view of one. An update writes its state in place
-where nothing needs the old value afterwards; the order of statements sees to that,
-and where no order can (two states that swap), a copy is taken first.
+Tensors become buffers, a reshape a view of one; an op with a routine of its own (a
+sort, LAPACK) becomes a call of it. An update writes its state in place where nothing
+needs the old value afterwards; the order of statements sees to that, and where no
+order can (two states that swap), a copy is taken first.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from graphc.errors import LoweringError
 from graphc.ir.graph import Graph
 from graphc.ir.leaves import make_args
 from graphc.ir.nodes import Node, Tensor, leaf_name
-from graphc.ir.op import Decomposed, Unsupported, View
-from graphc.ir.program import Buffer, Nest, Program, Space
+from graphc.ir.op import Decomposed, Routine, Unsupported, View
+from graphc.ir.program import Buffer, Call, Nest, Program, Space, Task
 from graphc.ir.program.hazards import depends_on_itself
+from graphc.ir.program.routines import routine
 from graphc.ops.creation import CONSTANT
 from graphc.ops.regions import FUSED
 from graphc.passes.decompose import decompose
@@ -44,7 +46,7 @@ class _Lowering:
         self.graph = graph
         self.buffers: dict[str, Buffer] = {}
         self.where: dict[Tensor, str] = {}
-        self.body: list[Nest] = []
+        self.body: list[Task] = []
         self.constants: dict[str, np.ndarray[Any, Any]] = {}
 
     def run(self) -> Program:
@@ -132,6 +134,9 @@ class _Lowering:
             self.where[result] = homes.get(result) or self._new(
                 f"t{number + i}", result, "temp"
             )
+        if isinstance(node.op.lower, Routine):
+            self._call(node, node.op.lower, number)
+            return
         if node.op is FUSED:
             region = node.regions[0]
             sources = {
@@ -177,15 +182,38 @@ class _Lowering:
         summary = f"%{number} " + ", ".join(n.op.name for n in group.nodes)
         self._add(nest.replace(origins=origins, summary=summary))
 
-    def _add(self, nest: Nest) -> None:
-        """Append a nest; one that cannot write its state in place writes beside it."""
-        for name in nest.writes:
-            if self.buffers[name].space == "state" and depends_on_itself(nest, name):
+    def _call(self, node: Node, how: Routine, number: int) -> None:
+        types = tuple(t.type for t in node.inputs)
+        self._add(
+            Call(
+                how.name,
+                tuple(self.where[t] for t in node.inputs),
+                tuple(self.where[t] for t in node.results),
+                how.options(types, node.attrs),
+                routine(how.name).parallel,
+                (node,),
+                (self.graph.origin(node),),
+                f"%{number} {node.op.name}",
+            )
+        )
+
+    def _add(self, task: Task) -> None:
+        """Append a task; one that cannot write a state in place writes beside it."""
+        copies = []
+        for name in task.writes:
+            if self.buffers[name].space == "state" and self._overwrites(task, name):
                 beside = self._beside(name)
-                self.body.append(_redirect(nest, name, beside))
-                self._copy(beside, name)
-                return
-        self.body.append(nest)
+                task = _redirect(task, name, beside)
+                copies.append((beside, name))
+        self.body.append(task)
+        for beside, name in copies:
+            self._copy(beside, name)
+
+    def _overwrites(self, task: Task, name: str) -> bool:
+        """Whether a task would read elements of a state that it wrote before."""
+        if isinstance(task, Nest):
+            return depends_on_itself(task, name)
+        return name in map(self._owner, task.reads)
 
     # --- outputs and updates ------------------------------------------------------
 
@@ -205,8 +233,8 @@ class _Lowering:
 
     # --- order --------------------------------------------------------------------
 
-    def _sequence(self) -> list[Nest]:
-        """Order the nests so that each state is read before it is overwritten.
+    def _sequence(self) -> list[Task]:
+        """Order the tasks so that each state is read before it is overwritten.
 
         Until here every read of a state means its old value. Where no order does
         that, a writer writes beside the state and a copy follows at the end.
@@ -217,16 +245,16 @@ class _Lowering:
                 return order
             self._write_beside(stuck)
 
-    def _sorted(self) -> tuple[list[Nest], list[int]]:
+    def _sorted(self) -> tuple[list[Task], list[int]]:
         """Sort topologically, ties in graph order; returns what is left in cycles."""
         body = self.body
         maker: dict[str, int] = {}
-        for i, nest in enumerate(body):
-            maker.update((self._owner(n), i) for n in nest.writes)
+        for i, task in enumerate(body):
+            maker.update((self._owner(n), i) for n in task.writes)
         after: list[set[int]] = [set() for _ in body]
         waits = [0] * len(body)
-        for i, nest in enumerate(body):
-            for name in {self._owner(n) for n in nest.reads}:
+        for i, task in enumerate(body):
+            for name in {self._owner(n) for n in task.reads}:
                 j = maker.get(name, i)
                 if j == i:
                     continue
@@ -237,7 +265,7 @@ class _Lowering:
                     waits[second] += 1
         ready = [i for i, n in enumerate(waits) if n == 0]
         heapq.heapify(ready)
-        order: list[Nest] = []
+        order: list[Task] = []
         while ready:
             i = heapq.heappop(ready)
             order.append(body[i])
@@ -248,7 +276,7 @@ class _Lowering:
         return order, [i for i, n in enumerate(waits) if n > 0]
 
     def _write_beside(self, stuck: Sequence[int]) -> None:
-        """Let one nest of a cycle write beside its state."""
+        """Let one task of a cycle write beside its state."""
         for i in stuck:
             for name in self.body[i].writes:
                 if self.buffers[name].space == "state":
@@ -283,7 +311,11 @@ def _title(nodes: Sequence[Node]) -> str:
     return "_".join(short[:4]) + ("_etc" if len(short) > 4 else "")
 
 
-def _redirect(nest: Nest, old: str, new: str) -> Nest:
+def _redirect(task: Task, old: str, new: str) -> Task:
+    if isinstance(task, Call):
+        return task.replace(
+            writes=tuple(new if name == old else name for name in task.writes)
+        )
     phases = tuple(
         replace(
             p,
@@ -291,6 +323,6 @@ def _redirect(nest: Nest, old: str, new: str) -> Nest:
                 replace(s, buffer=new) if s.buffer == old else s for s in p.stores
             ),
         )
-        for p in nest.phases
+        for p in task.phases
     )
-    return nest.replace(phases=phases)
+    return task.replace(phases=phases)

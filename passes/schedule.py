@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from graphc.ir.dims import Size
 from graphc.ir.program import Buffer, Nest, Program, Schedule, Statement
-from graphc.ir.scalar import Apply, Expr, Load, affine, walk
+from graphc.ir.program.program import within
+from graphc.ir.scalar import Apply, Expr, Load, linear, walk
 from graphc.ir.target import Target
 from graphc.passes.registry import program_pass
 
@@ -20,14 +21,19 @@ from graphc.passes.registry import program_pass
 @program_pass("schedule")
 def schedule(program: Program, target: Target) -> Program:
     """Choose a schedule for each nest that has none."""
-    body: list[Statement] = []
-    for s in program.body:
-        if isinstance(s, Nest) and s.schedule is None:
-            s = s.replace(schedule=choose(s, program, target))
-        body.append(s)
-    if all(new is old for new, old in zip(body, program.body, strict=True)):
-        return program
-    return program.replace(body=tuple(body))
+
+    def scheduled(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+        new = tuple(
+            s.replace(schedule=choose(s, program, target))
+            if isinstance(s, Nest) and s.schedule is None
+            else within(s, scheduled)
+            for s in body
+        )
+        same = all(a is b for a, b in zip(new, body, strict=True))
+        return body if same else new
+
+    body = scheduled(program.body)
+    return program if body is program.body else program.replace(body=body)
 
 
 def choose(nest: Nest, program: Program, target: Target) -> Schedule:
@@ -66,10 +72,10 @@ def stride(buffer: Buffer, index: tuple[Expr, ...], axis: str) -> Size | None:
     """Return how far an access moves along an axis, in elements; None if unknown."""
     total: Size = 0
     for e, step in zip(index, buffer.strides, strict=True):
-        form = affine(e)
+        form = linear(e)
         if form is None:
             return None
-        total = total + form.get(axis, 0) * step
+        total = total + form.axes.get(axis, 0) * step
     return total
 
 

@@ -15,19 +15,21 @@ from typing import Any
 
 import numpy as np
 
+from graphc.backends.cpu import calls
 from graphc.backends.cpu.kernels import CpuKernel
 from graphc.backends.cpu.machine import target
 from graphc.backends.cpu.module import write_module
-from graphc.backends.cpu.prelude import gemm, layout, native
+from graphc.backends.cpu.prelude import gemm, native
 from graphc.backends.cpu.prelude.kernel import Kernel, address
 from graphc.backends.cpu.prelude.team import Team, aligned_words, threads
+from graphc.backends.cpu.table import Step, Table
 from graphc.backends.cpu.tile_nest import operand_strides
 from graphc.backends.shared.arguments import Argument
 from graphc.backends.shared.costs import bytes_of, flops_of
 from graphc.backends.shared.files import cache_folder, load_module
 from graphc.ir.dims import evaluate
 from graphc.ir.graph import Graph
-from graphc.ir.program import Barrier, Nest, Program
+from graphc.ir.program import Call, Nest, Program, Task
 from graphc.ir.program.memory import Arena
 
 Array = np.ndarray[Any, Any]
@@ -58,6 +60,9 @@ class CpuBackend:
             dtype: (gemm.shape(dtype).rows, gemm.shape(dtype).columns)
             for dtype in ("float32", "float64")
         }
+        for task in program.tasks:
+            if isinstance(task, Call):
+                calls.check(task)
         source = write_module(program, tiles)
         native.set_cache_folder(cache_folder() / "objects")
         for nest in program.nests:
@@ -67,12 +72,12 @@ class CpuBackend:
         module = load_module(name, source.text, source.lines())
         kernels = []
         for k, text in enumerate(source.kernels):
-            nests = source.nests(k)
+            tasks = source.tasks(k)
             kernel = CpuKernel(
                 text,
-                nests,
-                flops_of(nests[0]),
-                bytes_of(nests[0], program),
+                tasks,
+                flops_of(tasks[0]),
+                bytes_of(tasks[0], program),
                 str(module.__file__),
                 getattr(module, text.name),
             )
@@ -81,8 +86,8 @@ class CpuBackend:
         with _no_collection():
             for step in (Kernel.begin, address):
                 addresses = [_try(step, kernel) for kernel in kernels]
-        calls = [(nest, addresses[i], words) for nest, i, words in source.calls]
-        return Runner(program, kernels, calls, states, self.limit)
+        steps = [(task, addresses[i], words) for task, i, words in source.steps]
+        return Runner(program, kernels, steps, states, self.limit)
 
 
 @contextlib.contextmanager
@@ -112,13 +117,13 @@ class Runner:
         self,
         program: Program,
         kernels: Sequence[CpuKernel],
-        calls: Sequence[tuple[Nest, int, tuple[Argument, ...]]],
+        steps: Sequence[Step],
         states: Sequence[Any],
         limit: int | None,
     ) -> None:
         self.program = program
         self.kernels = kernels
-        self.calls = list(calls)
+        self.steps = list(steps)
         self.states = states
         self.limit = limit
         self.constants = {
@@ -162,9 +167,9 @@ class Bound:
             (self.shapes[n], buffers[n].dtype.numpy) for n in program.outputs
         ]
         limit = threads() if runner.limit is None else min(threads(), runner.limit)
-        work = sum(evaluate(flops_of(n), sizes) for n, _, _ in runner.calls)
+        work = sum(evaluate(flops_of(s), sizes) for s, _, _ in runner.steps)
         moved = sum(
-            evaluate(bytes_of(n, self.program), sizes) for n, _, _ in runner.calls
+            evaluate(bytes_of(s, self.program), sizes) for s, _, _ in runner.steps
         )
         self.team = Team(limit if work + moved > PARALLEL_WORK else 1)
         self._place()
@@ -173,8 +178,8 @@ class Bound:
 
     def _place(self) -> None:
         """Lay out the arena, each thread's scratch, and the tables."""
-        calls = self.runner.calls
-        scratch = max((self._scratch(n, w) for n, _, w in calls), default=0)
+        steps = self.runner.steps
+        scratch = max((self._scratch(s, w) for s, _, w in steps), default=0)
         self._scratch_size = -(-scratch // 128) * 128
         total = self.arena.bytes + self._scratch_size * self.team.nt
         self._memory = self.runner.memory(total)
@@ -188,11 +193,13 @@ class Bound:
             self._fixed[name] = value.ctypes.data
         self._fill(base + self.arena.bytes)
 
-    def _scratch(self, nest: Nest, words: Sequence[Argument]) -> int:
-        """Return how many bytes of scratch a thread needs for a nest."""
+    def _scratch(self, task: Task, words: Sequence[Argument]) -> int:
+        """Return how many bytes of scratch a thread needs for a task."""
+        if isinstance(task, Call):
+            return 8 * calls.scratch_words(task, self.sizes)
         if not any(w.kind == "scratch" for w in words):
             return 0
-        return sum(self._rooms(nest).values())
+        return sum(self._rooms(task).values())
 
     def _rooms(self, nest: Nest) -> dict[str, int]:
         """Return the bytes of each part of a contraction's scratch."""
@@ -223,36 +230,15 @@ class Bound:
         return panel, turned and fits
 
     def _fill(self, scratch: int) -> None:
-        calls = self.runner.calls
-        count = sum(len(w) for _, _, w in calls)
-        self._words = aligned_words(count + 8)
-        self._table = aligned_words(layout.ROW_WORDS * max(len(calls), 1)).reshape(
-            -1, layout.ROW_WORDS
-        )
         self._patches: list[list[int]] = [[] for _ in self._given]
-        at = 0
-        row = 0
-        barrier = False
-        todo = iter(calls)
-        for statement in self.program.body:
-            if isinstance(statement, Barrier):
-                barrier = True
-                continue
-            nest, kernel, words = next(todo)
-            assert nest.schedule is not None
-            flags = layout.BARRIER if barrier else 0
-            if not nest.schedule.parallel:
-                flags |= layout.ONE
-            start = self._words.ctypes.data + 8 * at
-            self._table[row, :3] = (kernel, start, flags)
-            for word in words:
-                self._words[at] = self._word(nest, word, scratch, at)
-                at += 1
-            row += 1
-            barrier = False
-        self.team.bind(self._table, row)
 
-    def _word(self, nest: Nest, word: Argument, scratch: int, at: int) -> int:
+        def word(task: Task, word: Argument, at: int) -> int:
+            return self._word(task, word, scratch, at)
+
+        self._table = Table(self.program.body, self.runner.steps, word)
+        self.team.bind(self._table.rows, len(self._table))
+
+    def _word(self, task: Task, word: Argument, scratch: int, at: int) -> int:
         value = word.value
         if word.kind == "size":
             assert not isinstance(value, str)
@@ -264,19 +250,21 @@ class Bound:
             # An input or an output: its address comes with each call.
             self._patches[self._given.index(value)].append(at)
             return 0
+        if isinstance(task, Call):
+            return scratch if word.kind == "scratch" else self._scratch_size // 8
         if word.kind == "routine":
             which, _, dtype = str(value).partition(" ")
             find = gemm.tile_address if which == "tile" else gemm.pack_address
             return find(dtype)
         if word.kind == "scratch":
-            for part, room in self._rooms(nest).items():
+            for part, room in self._rooms(task).items():
                 if part == word.name:
                     return scratch
                 scratch += room
         assert word.kind == "choice", word
         if word.name == "room":
-            return self._scratch_size // nest.phases[0].reduces[0].dtype.itemsize
-        return int(self._copies(nest)[value == "pack a"])
+            return self._scratch_size // task.phases[0].reduces[0].dtype.itemsize
+        return int(self._copies(task)[value == "pack a"])
 
     # --- running ------------------------------------------------------------------
 
@@ -286,7 +274,7 @@ class Bound:
             self._place()  # a larger size has replaced the arena
         if out is None:
             out = [np.empty(shape, dtype) for shape, dtype in self._outputs]
-        words = self._words
+        words = self._table.words
         for array, places in zip((*inputs, *out), self._patches, strict=True):
             address = array.__array_interface__["data"][0]
             for at in places:

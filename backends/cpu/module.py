@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphc.backends.cpu.arguments import POINTERS, read_lines
+from graphc.backends.cpu.calls import write_call
 from graphc.backends.cpu.tile_nest import TileNest
 from graphc.backends.cpu.vector_nest import VectorNest
 from graphc.backends.cpu.writer import Writer
@@ -14,7 +15,7 @@ from graphc.backends.shared.module import (
     kernel_doc,
     write_source,
 )
-from graphc.ir.program import Nest, Program
+from graphc.ir.program import Call, Nest, Program, Task
 
 PRELUDE = "graphc.backends.cpu.prelude"
 
@@ -22,8 +23,10 @@ PRELUDE = "graphc.backends.cpu.prelude"
 def write_module(program: Program, tiles: dict[str, tuple[int, int]]) -> Source:
     """Write the module of a program. tiles: sizes of register tiles by dtype."""
 
-    def write(nest: Nest) -> KernelText:
-        return write_kernel(nest, program, tiles.get(_tiled_dtype(nest)))
+    def write(task: Task) -> KernelText:
+        if isinstance(task, Call):
+            return write_call(task, program)
+        return write_kernel(task, program, tiles.get(_tiled_dtype(task)))
 
     return write_source(program, (), PRELUDE, write)
 

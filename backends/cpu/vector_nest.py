@@ -16,11 +16,18 @@ from __future__ import annotations
 from graphc.backends.cpu.writer import SPLAT, Writer, literal
 from graphc.backends.shared.blocks import identity
 from graphc.ir.program import LoopAxis, Nest, Phase, Reduce
+from graphc.ir.program.program import ARGS
 
 BLOCK = 16  # vectors of an elementwise block: large enough to hide the division
 
-COMBINE = {"sum": "{0} + {1}", "max": "maximum({0}, {1})", "min": "minimum({0}, {1})"}
-HORIZONTAL = {"sum": "hsum", "max": "hmax", "min": "hmin"}
+COMBINE = {
+    "sum": "{0} + {1}",
+    "prod": "{0} * {1}",
+    "max": "maximum({0}, {1})",
+    "min": "minimum({0}, {1})",
+    "any": "{0} | {1}",
+    "all": "{0} & {1}",
+}
 
 
 class VectorNest:
@@ -141,7 +148,7 @@ class VectorNest:
         splat = w.use(SPLAT[dtype.name])
         start = literal(identity(r.monoid, dtype), dtype)
         w.line(f"{r.name} = {splat}({start}, full)")
-        if r.monoid == "argmax":
+        if r.monoid in ARGS:
             w.line(f"{r.name}_at = {w.use('splat_i64')}(0, full)")
             return r.name, f"{r.name}_at"
         return (r.name,)
@@ -150,19 +157,19 @@ class VectorNest:
         w = self.w
         values = [w.vector(v) for v in r.values]
         partial = self._along(phase)
-        if r.monoid == "argmax":
+        if r.monoid in ARGS:
             best, at = local
             better = w.name("b")
-            w.use("beats_max")
-            test = f"beats_max({best}, {values[0]})"
+            beats = w.use(f"beats_{r.monoid[3:]}")
+            test = f"{beats}({best}, {values[0]})"
             w.line(f"{better} = {test}" + (" & m" if partial else ""))
             w.use("select")
             w.line(f"{best} = select({better}, {values[0]}, {best})")
             w.line(f"{at} = select({better}, {values[1]}, {at})")
             return
         combine = COMBINE[r.monoid]
-        if r.monoid != "sum":
-            w.use("maximum" if r.monoid == "max" else "minimum")
+        if r.monoid in ("max", "min"):
+            w.use(f"{r.monoid}imum")
         new = combine.format(r.name, values[0])
         if partial:
             w.use("select")
@@ -173,16 +180,17 @@ class VectorNest:
     def _end(self, phase: Phase, r: Reduce, local: tuple[str, ...]) -> None:
         """Bring the lanes together where the phase ran along them."""
         w = self.w
-        if r.monoid == "argmax":
+        if r.monoid in ARGS:
             best, at = local
             if self._along(phase):
-                w.line(f"_, {at}_0 = {w.use('hargmax')}({best}, {at}, full)")
+                whole = w.use(f"h{r.monoid}")
+                w.line(f"_, {at}_0 = {whole}({best}, {at}, full)")
                 w.line(f"{at} = {w.use('splat_i64')}({at}_0, full)")
             w.define(r.name, at)
             return
         dtype = r.values[0].dtype
         if self._along(phase):
-            horizontal = w.use(HORIZONTAL[r.monoid])
+            horizontal = w.use(f"h{r.monoid}")
             splat = w.use(SPLAT[dtype.name])
             w.line(f"{r.name} = {splat}({horizontal}({r.name}), full)")
         w.define(r.name, r.name)

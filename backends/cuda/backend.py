@@ -32,7 +32,7 @@ from graphc.backends.shared.files import load_module
 from graphc.errors import CompileError
 from graphc.ir.dims import evaluate
 from graphc.ir.graph import Graph
-from graphc.ir.program import Barrier, Nest, Program
+from graphc.ir.program import Barrier, Call, Nest, Program
 from graphc.ir.program.memory import Arena
 from graphc.ir.target import Target
 
@@ -55,6 +55,13 @@ class CudaBackend:
         Raises:  CompileError naming the kernel, its file and its nodes.
         """
         for s in program.body:
+            if isinstance(s, Call):
+                raise CompileError(
+                    f"the cuda backend has no routine {s.routine!r}",
+                    details=[s.summary],
+                    where=s.origins[0].quoted if s.origins else "",
+                    help='use backend="cpu" or "reference"',
+                )
             if not isinstance(s, (Nest, Barrier)):
                 raise CompileError(
                     f"the cuda backend does not run {type(s).__name__} statements yet",
@@ -65,13 +72,13 @@ class CudaBackend:
         module = load_module(name, source.text, source.lines())
         kernels = []
         for k, text in enumerate(source.kernels):
-            nests = source.nests(k)
+            tasks = source.tasks(k)
             kernels.append(
                 CudaKernel(
                     text,
-                    nests,
-                    flops_of(nests[0]),
-                    bytes_of(nests[0], program),
+                    tasks,
+                    flops_of(tasks[0]),
+                    bytes_of(tasks[0], program),
                     str(module.__file__),
                     getattr(module, text.name),
                     self.cc,
@@ -82,7 +89,7 @@ class CudaBackend:
                 assert kernel.ptx
         steps = [
             Step(kernels[k], words, launch)
-            for (_, k, words), launch in zip(source.calls, launches, strict=True)
+            for (_, k, words), launch in zip(source.steps, launches, strict=True)
         ]
         return Runner(program, kernels, steps, states)
 

@@ -12,7 +12,7 @@ from graphc.backends.shared.module import (
     kernel_doc,
     write_source,
 )
-from graphc.ir.program import Nest, Program
+from graphc.ir.program import Nest, Program, Task
 
 PRELUDE = "graphc.backends.cuda.prelude"
 IMPORTS = (
@@ -29,8 +29,9 @@ def write_module(program: Program) -> tuple[Source, tuple[Launch, ...]]:
     """Write the module of a program; returns also how to launch each of its nests."""
     launches: list[Launch] = []
 
-    def write(nest: Nest) -> KernelText:
-        text, launch = write_kernel(nest, program)
+    def write(task: Task) -> KernelText:
+        assert isinstance(task, Nest)  # the backend has refused what is no nest
+        text, launch = write_kernel(task, program)
         launches.append(launch)
         return text
 

@@ -21,8 +21,11 @@ from graphc.backends.shared.blocks import identity
 from graphc.errors import LoweringError
 from graphc.ir.dims import Size, evaluate, product
 from graphc.ir.program import LoopAxis, Nest, Phase, Reduce
+from graphc.ir.program.program import ARGS
 from graphc.ir.scalar import Apply, Const, Expr, const
 from graphc.ir.types import DType, int64
+
+INFIX = {"sum": "+", "prod": "*", "any": "|", "all": "&"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,30 +106,30 @@ class _Phases:
         """Write the neutral element into an accumulator."""
         dtype = r.values[0].dtype
         self.w.line(f"{r.name} = {number(identity(r.monoid, dtype), dtype)}")
-        if r.monoid == "argmax":
+        if r.monoid in ARGS:
             self.w.line(f"{r.name}_at = {number(0, int64)}")
 
     def step(self, r: Reduce) -> None:
         """Write how a thread takes up one element."""
         w = self.w
         values = [w.value(v) for v in r.values]
-        if r.monoid == "argmax":
-            beats, at = w.use("beats"), f"{r.name}_at"
+        if r.monoid in ARGS:
+            beats, at = w.use(f"beats_{r.monoid[3:]}"), f"{r.name}_at"
             with w.block(f"if {beats}({r.name}, {at}, {values[0]}, {values[1]}):"):
                 w.line(f"{r.name} = {values[0]}")
                 w.line(f"{at} = {values[1]}")
             return
         dtype = r.values[0].dtype
-        if r.monoid == "sum":
-            new = f"{r.name} + {values[0]}"
-            new = new if dtype.is_float else of_dtype(new, dtype)
+        if r.monoid in INFIX:
+            new = f"{r.name} {INFIX[r.monoid]} {values[0]}"
+            new = of_dtype(new, dtype) if dtype.kind == "i" else new
         else:
             new = f"{w.use(f'{r.monoid}imum')}({r.name}, {values[0]})"
         w.line(f"{r.name} = {new}")
 
     def end(self, r: Reduce) -> None:
         """Say where the result of a reduction is."""
-        self.w.define(r.name, f"{r.name}_at" if r.monoid == "argmax" else r.name)
+        self.w.define(r.name, f"{r.name}_at" if r.monoid in ARGS else r.name)
 
     def stores(self, phase: Phase) -> None:
         """Write a phase's stores: all values first, then where they go."""
@@ -203,10 +206,10 @@ class RowNest(_Phases):
         for phase in self.nest.phases:
             for r in phase.reduces if phase.axes else ():
                 dtypes.setdefault(r.values[0].dtype.numpy.name)
-                if r.monoid == "argmax":
+                if r.monoid in ARGS:
                     dtypes.setdefault("positions")
         for name in dtypes:
-            dtype = "int64" if name == "positions" else name
+            dtype = {"positions": "int64", "bool": "bool_"}.get(name, name)
             block = self.w.use("BLOCK")
             self.w.line(f"shared_{name} = cuda.shared.array({block}, np.{dtype})")
 
@@ -237,7 +240,7 @@ class RowNest(_Phases):
         w = self.w
         combine = w.use(f"block_{r.monoid}")
         shared = f"shared_{r.values[0].dtype.numpy.name}"
-        if r.monoid == "argmax":
+        if r.monoid in ARGS:
             at = f"{r.name}_at"
             w.line(f"{at} = {combine}({shared}, shared_positions, {r.name}, {at})")
         else:

@@ -7,6 +7,7 @@ In the simulator kernels are Python, so there NumPy's functions stand for it.
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,28 @@ size = types.int64
 
 _math: Any = np if SIMULATED else math
 exp, log, log1p, expm1 = _math.exp, _math.log, _math.log1p, _math.expm1
-sqrt, tanh, cos = _math.sqrt, _math.tanh, _math.cos
+log2, log10, sqrt, tanh = _math.log2, _math.log10, _math.sqrt, _math.tanh
+sin, cos, fmod = _math.sin, _math.cos, _math.fmod
+arctan = np.arctan if SIMULATED else math.atan
 power = np.power if SIMULATED else math.pow
-# Numba's math.floor gives an integer.
+# Numba's math.floor and its like give integers.
 floor_f32 = np.floor if SIMULATED else cuda.libdevice.floorf
 floor_f64 = np.floor if SIMULATED else cuda.libdevice.floor
+ceil_f32 = np.ceil if SIMULATED else cuda.libdevice.ceilf
+ceil_f64 = np.ceil if SIMULATED else cuda.libdevice.ceil
+trunc_f32 = np.trunc if SIMULATED else cuda.libdevice.truncf
+trunc_f64 = np.trunc if SIMULATED else cuda.libdevice.trunc
+round_f32 = np.rint if SIMULATED else cuda.libdevice.rintf
+round_f64 = np.rint if SIMULATED else cuda.libdevice.rint
+
+
+def _simulated(function: Any) -> Any:
+    """Make a function that NumPy lacks from that of the standard library."""
+    return lambda x: type(x)(function(x))
+
+
+erf = _simulated(math.erf) if SIMULATED else math.erf
+erfc = _simulated(math.erfc) if SIMULATED else math.erfc
 
 
 def kernel(function: Any) -> Any:
@@ -93,6 +111,30 @@ def remainder(a, b):  # type: ignore[no-untyped-def]
 
 
 @device
+def floor_divide_float(a, b):  # type: ignore[no-untyped-def]
+    """Return a // b of floats as NumPy has it: by 0 it is infinite, or NaN."""
+    if b == 0:
+        return a / b
+    rest = fmod(a, b)
+    exact = (a - rest) / b
+    if rest != 0 and (rest < 0) != (b < 0):
+        exact = exact - np.float32(1.0)
+    if exact == 0:
+        return (a / b) * np.float32(0.0)  # which keeps the sign
+    whole = floor_f64(exact)
+    return whole + np.float32(1.0) if exact - whole > np.float32(0.5) else whole
+
+
+@device
+def remainder_float(a, b):  # type: ignore[no-untyped-def]
+    """Return a % b of floats, with the sign of b; NaN where b is 0."""
+    rest = fmod(a, b)
+    if rest == 0:
+        return -abs(rest) if b < 0 else abs(rest)
+    return rest + b if (rest < 0) != (b < 0) else rest
+
+
+@device
 def to_int32(x):  # type: ignore[no-untyped-def]
     """Return a float cut to an int32: saturated, and 0 for NaN."""
     # The bounds are powers of two, so exact; as float32 they widen nothing.
@@ -149,7 +191,7 @@ def philox_word(seed, stream, step, counter, word):  # type: ignore[no-untyped-d
 
 
 @device
-def beats(best, at, value, position):  # type: ignore[no-untyped-def]
+def beats_max(best, at, value, position):  # type: ignore[no-untyped-def]
     """Whether a value takes the place of the best: larger, or as large and earlier.
 
     NaN is larger than all numbers.
@@ -162,72 +204,71 @@ def beats(best, at, value, position):  # type: ignore[no-untyped-def]
 
 
 @device
-def block_sum(shared, value):  # type: ignore[no-untyped-def]
-    """Add up the values of a block's threads, by halves; all get the result."""
-    t = cuda.threadIdx.x
-    shared[t] = value
-    cuda.syncthreads()
-    half = cuda.blockDim.x // 2
-    while half > 0:
-        if t < half:
-            shared[t] += shared[t + half]
+def beats_min(best, at, value, position):  # type: ignore[no-untyped-def]
+    """Whether a value takes the place of the best: smaller, or as small and earlier.
+
+    NaN is smaller than all numbers.
+    """
+    if value != value:
+        return best == best or position < at
+    if best != best:
+        return False
+    return value < best or (value == best and position < at)
+
+
+def _block(combine: Any, doc: str) -> Any:
+    """Make a reduction of the values of a block's threads, by halves."""
+
+    def reduce(shared, value):  # type: ignore[no-untyped-def]
+        t = cuda.threadIdx.x
+        shared[t] = value
         cuda.syncthreads()
-        half //= 2
-    found = shared[0]
-    cuda.syncthreads()
-    return found
-
-
-@device
-def block_max(shared, value):  # type: ignore[no-untyped-def]
-    """Return the largest of the values of a block's threads."""
-    t = cuda.threadIdx.x
-    shared[t] = value
-    cuda.syncthreads()
-    half = cuda.blockDim.x // 2
-    while half > 0:
-        if t < half:
-            shared[t] = maximum(shared[t], shared[t + half])
+        half = cuda.blockDim.x // 2
+        while half > 0:
+            if t < half:
+                shared[t] = combine(shared[t], shared[t + half])
+            cuda.syncthreads()
+            half //= 2
+        found = shared[0]
         cuda.syncthreads()
-        half //= 2
-    found = shared[0]
-    cuda.syncthreads()
-    return found
+        return found
+
+    reduce.__doc__ = f"{doc} of a block's threads; all get the result."
+    return device(reduce)
 
 
-@device
-def block_min(shared, value):  # type: ignore[no-untyped-def]
-    """Return the smallest of the values of a block's threads."""
-    t = cuda.threadIdx.x
-    shared[t] = value
-    cuda.syncthreads()
-    half = cuda.blockDim.x // 2
-    while half > 0:
-        if t < half:
-            shared[t] = minimum(shared[t], shared[t + half])
+block_sum = _block(operator.add, "Add up the values")
+block_prod = _block(operator.mul, "Multiply the values")
+block_max = _block(maximum, "Return the largest of the values")
+block_min = _block(minimum, "Return the smallest of the values")
+block_any = _block(operator.or_, "Say whether any is true of the bools")
+block_all = _block(operator.and_, "Say whether all are true of the bools")
+
+
+def _arg_block(beats: Any, doc: str) -> Any:
+    """Make a reduction of (value, position) to the position of the best."""
+
+    def reduce(values, positions, value, position):  # type: ignore[no-untyped-def]
+        t = cuda.threadIdx.x
+        values[t] = value
+        positions[t] = position
         cuda.syncthreads()
-        half //= 2
-    found = shared[0]
-    cuda.syncthreads()
-    return found
-
-
-@device
-def block_argmax(values, positions, value, position):  # type: ignore[no-untyped-def]
-    """Return the position of the largest value, the first one of equals."""
-    t = cuda.threadIdx.x
-    values[t] = value
-    positions[t] = position
-    cuda.syncthreads()
-    half = cuda.blockDim.x // 2
-    while half > 0:
-        if t < half:
-            other = t + half
-            if beats(values[t], positions[t], values[other], positions[other]):
-                values[t] = values[other]
-                positions[t] = positions[other]
+        half = cuda.blockDim.x // 2
+        while half > 0:
+            if t < half:
+                other = t + half
+                if beats(values[t], positions[t], values[other], positions[other]):
+                    values[t] = values[other]
+                    positions[t] = positions[other]
+            cuda.syncthreads()
+            half //= 2
+        found = positions[0]
         cuda.syncthreads()
-        half //= 2
-    found = positions[0]
-    cuda.syncthreads()
-    return found
+        return found
+
+    reduce.__doc__ = f"Return the position of the {doc} value, the first one of equals."
+    return device(reduce)
+
+
+block_argmax = _arg_block(beats_max, "largest")
+block_argmin = _arg_block(beats_min, "smallest")

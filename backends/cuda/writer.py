@@ -32,13 +32,21 @@ CALLS = {
     "sign": "sign",
     "exp": "exp",
     "log": "log",
+    "log2": "log2",
+    "log10": "log10",
     "log1p": "log1p",
     "expm1": "expm1",
     "sqrt": "sqrt",
     "tanh": "tanh",
+    "sin": "sin",
     "cos": "cos",
+    "arctan": "arctan",
+    "erf": "erf",
+    "erfc": "erfc",
     "pow": "power",
 }
+# Functions of the prelude that are one for each float dtype.
+ROUNDINGS = {"floor", "ceil", "trunc", "round"}
 # What Numba computes in int64 where its arguments are int32.
 WIDENED = {"abs", "sign", "add", "sub", "mul", "neg", "floor_divide", "remainder"}
 
@@ -108,6 +116,9 @@ class Writer(BlockWriter):
     def _primitive(self, e: Apply, args: Sequence[str]) -> str:
         if e.prim == "sign" and not e.dtype.is_float:
             return f"{self.use('sign_int')}({args[0]})"
+        if e.prim in ("floor_divide", "remainder") and e.dtype.is_float:
+            text = f"{self.use(f'{e.prim}_float')}({', '.join(args)})"
+            return of_dtype(text, e.dtype) if e.dtype is float32 else text
         if e.prim in CALLS:
             return f"{self.use(CALLS[e.prim])}({', '.join(args)})"
         if e.prim.startswith("philox"):
@@ -123,9 +134,8 @@ class Writer(BlockWriter):
             return f"abs({args[0]})"
         if e.prim == "rsqrt":
             return f"{of_dtype('1.0', e.dtype)} / {self.use('sqrt')}({args[0]})"
-        if e.prim == "floor":
-            floor = self.use("floor_f32" if e.dtype is float32 else "floor_f64")
-            return f"{floor}({args[0]})"
+        if e.prim in ROUNDINGS:
+            return f"{self.use(f'{e.prim}_{e.dtype.short}')}({args[0]})"
         if e.prim in INFIX:
             return f"{args[0]} {INFIX[e.prim]} {args[1]}"
         raise LoweringError(

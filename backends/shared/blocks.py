@@ -39,8 +39,10 @@ INFIX = {
 
 def identity(monoid: str, dtype: DType) -> float | int:
     """Return the neutral element of a monoid."""
-    if monoid == "sum":
-        return 0
+    if monoid in ("sum", "prod"):
+        return int(monoid == "prod")
+    if monoid in ("any", "all"):
+        return monoid == "all"
     lowest = monoid in ("max", "argmax")
     if dtype.is_float:
         return float("-inf") if lowest else float("inf")

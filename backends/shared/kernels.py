@@ -9,19 +9,19 @@ from graphc.errors import CompileError
 from graphc.ir.dims import Size
 from graphc.ir.nodes import Node
 from graphc.ir.origins import Origin
-from graphc.ir.program import Nest
+from graphc.ir.program import Task
 
 
 @dataclass(frozen=True)
 class CompiledKernel:
-    """A kernel, and the nests that it runs.
+    """A kernel, and the tasks that it runs: nests, or calls of a routine.
 
     source: its Python. nodes, origins: the graph's nodes and the user's lines that it
-    computes. flops, bytes: of its first nest, possibly symbolic. file: its module.
+    computes. flops, bytes: of its first task, possibly symbolic. file: its module.
     """
 
     text: KernelText
-    nests: tuple[Nest, ...]
+    tasks: tuple[Task, ...]
     flops: Size
     bytes: Size
     file: str
@@ -38,21 +38,21 @@ class CompiledKernel:
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """The nodes that its nests compute."""
-        return tuple(n for nest in self.nests for n in nest.nodes)
+        """The nodes that its tasks compute."""
+        return tuple(n for task in self.tasks for n in task.nodes)
 
     @property
     def origins(self) -> tuple[Origin, ...]:
         """The lines that its nodes come from."""
-        return tuple(dict.fromkeys(o for nest in self.nests for o in nest.origins))
+        return tuple(dict.fromkeys(o for task in self.tasks for o in task.origins))
 
     def failure(self, what: str) -> CompileError:
         """Return the error that says which kernel failed, where, and of which nodes."""
         return CompileError(
             f"the kernel {self.name} {what}",
-            details=[f"in {self.file}", *(n.summary for n in self.nests)],
+            details=[f"in {self.file}", *(t.summary for t in self.tasks)],
             help="this is a fault of graphc: please report the module",
         )
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name} of {len(self.nests)} nests>"
+        return f"<{type(self).__name__} {self.name} of {len(self.tasks)} tasks>"

@@ -14,7 +14,8 @@ from typing import Any
 
 from graphc.backends.shared.arguments import Argument, Arguments
 from graphc.backends.shared.blocks import PAD
-from graphc.ir.program import Nest, Program
+from graphc.errors import CompileError
+from graphc.ir.program import Barrier, Nest, Program, Statement, Task
 from graphc.ir.program.text import nest_lines
 
 WIDTH = 88
@@ -112,85 +113,99 @@ def kernel_doc(nest: Nest, arguments: Arguments) -> tuple[str, ...]:
     return (f"{nest.name.replace('_', ', ')}.", "", *shown)
 
 
-Call = tuple[Nest, int, tuple[Argument, ...]]
+Step = tuple[Task, int, tuple[Argument, ...]]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A module's text, and for each nest of the program its kernel and arguments."""
+    """A module's text, and for each task of the program its kernel and arguments."""
 
     text: str
     kernels: tuple[KernelText, ...]
-    calls: tuple[Call, ...]
+    steps: tuple[Step, ...]
 
     @property
     def digest(self) -> str:
         """The hash that names the module."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
-    def nests(self, kernel: int) -> tuple[Nest, ...]:
-        """Return the nests that a kernel runs."""
-        return tuple(nest for nest, k, _ in self.calls if k == kernel)
+    def tasks(self, kernel: int) -> tuple[Task, ...]:
+        """Return the tasks that a kernel runs."""
+        return tuple(task for task, k, _ in self.steps if k == kernel)
 
     def lines(self) -> list[dict[str, Any]]:
         """Return the map from kernels to the user's lines."""
         return [
             {
                 "kernel": self.kernels[k].name,
-                "nodes": nest.summary,
-                "lines": sorted({f"{o.file}:{o.line}" for o in nest.origins if o.file}),
+                "nodes": task.summary,
+                "lines": sorted({f"{o.file}:{o.line}" for o in task.origins if o.file}),
             }
-            for nest, k, _ in self.calls
+            for task, k, _ in self.steps
         ]
+
+
+def refused(statement: Statement) -> CompileError:
+    """Return the error for a statement that no module can hold."""
+    return CompileError(
+        f"{type(statement).__name__} statements cannot be compiled yet",
+        help='use backend="reference"',
+    )
 
 
 def write_source(
     program: Program,
     imports: Sequence[str],
     prelude: str,
-    write: Callable[[Nest], KernelText],
+    write: Callable[[Task], KernelText],
 ) -> Source:
-    """Write the module of a program; nests whose kernels are equal share one.
+    """Write the module of a program; tasks whose kernels are equal share one.
 
     imports: the lines it begins with. prelude: the module of what kernels use.
     """
     found: dict[tuple[str, str], int] = {}
     kernels: list[KernelText] = []
-    calls: list[Call] = []
-    for nest in program.nests:
-        text = write(nest)
+    steps: list[Step] = []
+    for task in program.tasks:
+        text = write(task)
         k = found.setdefault(text.key, len(kernels))
         if k == len(kernels):
-            kernels.append(replace(text, name=f"k{k}_{nest.name}"))
-        calls.append((nest, k, text.words))
+            kernels.append(replace(text, name=f"k{k}_{task.name}"))
+        steps.append((task, k, text.words))
     uses = sorted({"kernel"}.union(*(k.uses for k in kernels)))
     lines = ['"""Kernels of a graphc program, in the order of STEPS at the end."""', ""]
     lines += [*imports, f"from {prelude} import (", *(f"{PAD}{u}," for u in uses), ")"]
     lines += ["", ""]
     for kernel in kernels:
         lines += [kernel.source, ""]
-    lines += _steps(program, kernels, calls)
-    return Source("\n".join([*lines, ""]), tuple(kernels), tuple(calls))
+    lines += _steps(program, kernels, steps)
+    return Source("\n".join([*lines, ""]), tuple(kernels), tuple(steps))
 
 
 def _steps(
-    program: Program, kernels: Sequence[KernelText], calls: Sequence[Call]
+    program: Program, kernels: Sequence[KernelText], steps: Sequence[Step]
 ) -> list[str]:
     lines = ["# What a step runs, in order: a kernel, and its buffers and sizes.", ""]
     lines += ["STEPS = ["]
     names = _public_names(program)
-    each = iter(calls)
-    for statement in program.body:
-        if not isinstance(statement, Nest):
-            lines.append(f'{PAD}"barrier",')
-            continue
-        _, k, words = next(each)
-        shown = [
-            f"{w.name}={names.get(str(w.value), w.value)}"
-            for w in words
-            if w.kind in ("buffer", "size")
-        ]
-        lines += _step(kernels[k].name, ", ".join(shown))
+    each = iter(steps)
+
+    def write(body: Sequence[Statement]) -> None:
+        for statement in body:
+            if isinstance(statement, Task):
+                _, k, words = next(each)
+                shown = [
+                    f"{w.name}={names.get(str(w.value), w.value)}"
+                    for w in words
+                    if w.kind in ("buffer", "size")
+                ]
+                lines.extend(_step(kernels[k].name, ", ".join(shown)))
+            elif isinstance(statement, Barrier):
+                lines.append(f'{PAD}"barrier",')
+            else:
+                raise refused(statement)
+
+    write(program.body)
     return [*lines, "]"]
 
 

@@ -23,6 +23,7 @@ from graphc.ir.origins import BACKWARD, here, phase
 from graphc.ir.rewrite import rewrite_once, stable_rules
 from graphc.ir.types import bool_
 from graphc.ops.arithmetic import where
+from graphc.ops.batching import batch_leading
 from graphc.ops.creation import cast, constant, ones
 from graphc.ops.elementwise import Cotangent, Selected
 
@@ -54,11 +55,10 @@ def grad(y: Any, wrt: Any, cotangent: Any = None) -> Any:
     _check(y, targets, cotangent)
     with phase(BACKWARD, like=y.node.birth):
         start = ones(y.shape, y.dtype) if cotangent is None else cotangent
-    stable, sources = _stable_form(y, targets)
-    found = _pull([stable], [start], sources)
-    missing = [t for t, s, g in zip(targets, sources, found, strict=True) if g is None]
+    found = pull([y], [start], targets)
+    missing = [t for t, g in zip(targets, found, strict=True) if g is None]
     if missing:
-        raise _unreached(y, missing[0])
+        raise unreached("grad", y, missing[0])
     return found[0] if isinstance(wrt, Tensor) else found
 
 
@@ -77,6 +77,7 @@ STOP_GRADIENT = register(
         gradient=NonDifferentiable("it stops gradients"),
         lower=Pointwise(lambda s: s.load(0, s.index), layout=True),
         doc="y = x;  no gradient",
+        batch=batch_leading,
     )
 )
 
@@ -132,21 +133,32 @@ def _made(tensor: Tensor) -> str:
     return f"{describe(tensor)} : {tensor.type}  {verb} at {tensor.node.birth.quoted}"
 
 
-def _stable_form(y: Tensor, targets: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """Return y and the targets within the stable form of y's graph.
+def pull(
+    outputs: Sequence[Tensor], cotangents: Sequence[Tensor], targets: Sequence[Tensor]
+) -> list[Tensor | None]:
+    """Return the cotangent of each target, None for one that none reaches."""
+    stable, sources = stable_form(outputs, targets)
+    return carry_back(stable, cotangents, sources)
+
+
+def stable_form(
+    outputs: Sequence[Tensor], targets: Sequence[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return outputs and targets within the stable form of the outputs' graph.
 
     The targets are opaque: no rule may swallow one.
     """
-    graph = merge_equal(Graph("grad", (), (y, *targets)))
+    n = len(outputs)
+    graph = merge_equal(Graph("grad", (), (*outputs, *targets)))
     while True:
-        opaque = frozenset(t.node for t in graph.outputs[1:])
+        opaque = frozenset(t.node for t in graph.outputs[n:])
         done = rewrite_once(graph, stable_rules(), opaque)
         if done is graph:
-            return graph.outputs[0], list(graph.outputs[1:])
+            return list(graph.outputs[:n]), list(graph.outputs[n:])
         graph = merge_equal(done)
 
 
-def _pull(
+def carry_back(
     outputs: Sequence[Tensor], cotangents: Sequence[Tensor], sources: Sequence[Tensor]
 ) -> list[Tensor | None]:
     """Carry cotangents from outputs back to sources."""
@@ -215,13 +227,13 @@ def materialise(g: Cotangent) -> Tensor:
     return g
 
 
-def _unreached(y: Tensor, target: Tensor) -> GradientError:
+def unreached(what: str, y: Tensor, target: Tensor) -> GradientError:
     """Say why no gradient arrives: no path, or which ops block every path."""
     name = describe(target)
     order = topological([y])
     if target.node not in order:
         return GradientError(
-            f"grad: {describe(y)} does not depend on {name}",
+            f"{what}: {describe(y)} does not depend on {name}",
             details=[_made(target), _made(y)],
             where=here().quoted,
             help="check that it is used on the way to the loss",
@@ -240,7 +252,7 @@ def _unreached(y: Tensor, target: Tensor) -> GradientError:
             else:
                 reached.add(node)
     return GradientError(
-        f"grad: no gradient of {describe(y)} reaches {name}",
+        f"{what}: no gradient of {describe(y)} reaches {name}",
         details=blocks or ["every path meets a derivative that is 0 everywhere"],
         where=here().quoted,
     )

@@ -193,6 +193,18 @@ class Tensor:
     def __rtruediv__(self, other: Any) -> Tensor:
         return _call("div", other, self)
 
+    def __floordiv__(self, other: Any) -> Tensor:
+        return _call("floor_divide", self, other)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return _call("floor_divide", other, self)
+
+    def __mod__(self, other: Any) -> Tensor:
+        return _call("remainder", self, other)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return _call("remainder", other, self)
+
     def __pow__(self, other: Any) -> Tensor:
         return _call("pow", self, other)
 
@@ -235,6 +247,9 @@ class Tensor:
     def __or__(self, other: Any) -> Tensor:
         return _call("logical_or", self, other)
 
+    def __xor__(self, other: Any) -> Tensor:
+        return _call("logical_xor", self, other)
+
     def __invert__(self) -> Tensor:
         return _call("logical_not", self)
 
@@ -269,6 +284,60 @@ class Tensor:
     def argmax(self, axis: Any = None) -> Tensor:
         """Index of the largest element; see `graphc.argmax`."""
         return _call("argmax", self, axis)
+
+    def argmin(self, axis: Any = None) -> Tensor:
+        """Index of the smallest element; see `graphc.argmin`."""
+        return _call("argmin", self, axis)
+
+    def prod(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Product over axes; see `graphc.prod`."""
+        return _call("prod", self, axis, keepdims)
+
+    def any(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Whether any element over axes is true; see `graphc.any`."""
+        return _call("any", self, axis, keepdims)
+
+    def all(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Whether all elements over axes are true; see `graphc.all`."""
+        return _call("all", self, axis, keepdims)
+
+    def var(self, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
+        """Variance over axes; see `graphc.var`."""
+        return _call("var", self, axis, keepdims, ddof)
+
+    def std(self, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
+        """Standard deviation over axes; see `graphc.std`."""
+        return _call("std", self, axis, keepdims, ddof)
+
+    def squeeze(self, axis: Any = None) -> Tensor:
+        """Drop axes of size 1; see `graphc.squeeze`."""
+        return _call("squeeze", self, axis)
+
+    def flatten(self) -> Tensor:
+        """Join all axes to one; see `graphc.ravel`."""
+        return _call("ravel", self)
+
+    ravel = flatten
+
+    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
+        """Exchange two axes; see `graphc.swapaxes`."""
+        return _call("swapaxes", self, axis1, axis2)
+
+    def repeat(self, repeats: Any, axis: int | None = None) -> Tensor:
+        """Repeat each element or slice; see `graphc.repeat`."""
+        return _call("repeat", self, repeats, axis)
+
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        """Return a diagonal; see `graphc.diagonal`."""
+        return _call("diagonal", self, offset, axis1, axis2)
+
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        """Sum a diagonal; see `graphc.trace`."""
+        return _call("trace", self, offset, axis1, axis2)
+
+    def dot(self, other: Any) -> Tensor:
+        """Product over the last axis; see `graphc.dot`."""
+        return _call("dot", self, other)
 
     def reshape(self, *shape: Any) -> Tensor:
         """Give the elements another shape; see `graphc.reshape`."""

@@ -73,12 +73,13 @@ class Check:
     """What must hold of a node's values: `ok`, a bool tensor, in every element.
 
     message: what to say where it does not; {value} is the element of `value`, which
-    has the shape of `ok`.
+    has the shape of `ok`, and {0}, {1}, ... are `sizes` as the call binds them.
     """
 
     ok: Tensor
     value: Tensor
     message: str
+    sizes: tuple[Size, ...] = ()
 
 
 CheckRule = Callable[["Node"], Sequence[Check]]
@@ -127,12 +128,14 @@ class Reduction:
 
     extents: the sizes of the reduced axes. rule: the element to reduce, given the
     site (whose index is that of the result) and the index along the reduced axes.
-    post: what is applied to the finished sum.
+    position: what argmax and argmin return for that index; the row-major index unless
+    another is given, which must grow with it.
     """
 
     monoid: str
     extents: Callable[[Types, Any], tuple[Size, ...]]
     rule: Callable[[Site, tuple[Expr, ...]], Expr]
+    position: Callable[[Site, tuple[Expr, ...]], Expr] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -62,16 +62,22 @@ def _word(*_: DType) -> DType:
     return int64
 
 
-def _floor_divide(a: Any, b: Any) -> Any:
-    # A divisor of 0 gives 0 in every backend: it only occurs in lanes that a mask
-    # or a select discards, and must not trap there.
-    b = np.asarray(b)
-    return np.where(b == 0, 0, np.floor_divide(a, np.where(b == 0, 1, b)))
+def _whole(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def divide(a: Any, b: Any) -> Any:
+        # An integer divisor of 0 gives 0 in every backend: it must not trap in lanes
+        # that a mask or a select discards. Floats are as NumPy has them.
+        b = np.asarray(b)
+        if b.dtype.kind == "f":
+            return function(a, b)
+        return np.where(b == 0, 0, function(a, np.where(b == 0, 1, b)))
+
+    return divide
 
 
-def _remainder(a: Any, b: Any) -> Any:
-    b = np.asarray(b)
-    return np.where(b == 0, 0, np.remainder(a, np.where(b == 0, 1, b)))
+def _each(function: Callable[[float], float]) -> Callable[[Any], Any]:
+    """Apply a function of the standard library that NumPy lacks to all elements."""
+    over = np.frompyfunc(function, 1, 1)
+    return lambda x: np.asarray(over(x)).astype(x.dtype)
 
 
 def _philox(word: int) -> Callable[..., Any]:
@@ -89,8 +95,8 @@ PRIMITIVES: dict[str, Primitive] = {
         Primitive("sub", 2, np.subtract, _common),
         Primitive("mul", 2, np.multiply, _common),
         Primitive("div", 2, np.divide, _floating),
-        Primitive("floor_divide", 2, _floor_divide, _common),
-        Primitive("remainder", 2, _remainder, _common),
+        Primitive("floor_divide", 2, _whole(np.floor_divide), _common),
+        Primitive("remainder", 2, _whole(np.remainder), _common),
         Primitive("neg", 1, np.negative, _common),
         Primitive("abs", 1, np.absolute, _common),
         Primitive("sign", 1, np.sign, _common),
@@ -98,14 +104,23 @@ PRIMITIVES: dict[str, Primitive] = {
         Primitive("minimum", 2, np.minimum, _common),
         Primitive("exp", 1, np.exp, _floating, 12),
         Primitive("log", 1, np.log, _floating, 14),
+        Primitive("log2", 1, np.log2, _floating, 14),
+        Primitive("log10", 1, np.log10, _floating, 15),
         Primitive("log1p", 1, np.log1p, _floating, 18),
         Primitive("expm1", 1, np.expm1, _floating, 16),
         Primitive("sqrt", 1, np.sqrt, _floating),
         Primitive("rsqrt", 1, lambda x: 1 / np.sqrt(x), _floating, 2),
         Primitive("tanh", 1, np.tanh, _floating, 20),
+        Primitive("sin", 1, np.sin, _floating, 16),
         Primitive("cos", 1, np.cos, _floating, 16),
+        Primitive("arctan", 1, np.arctan, _floating, 14),
+        Primitive("erf", 1, _each(math.erf), _floating, 20),
+        Primitive("erfc", 1, _each(math.erfc), _floating, 30),
         Primitive("pow", 2, np.power, _floating, 40),
         Primitive("floor", 1, np.floor, _floating),
+        Primitive("ceil", 1, np.ceil, _floating),
+        Primitive("trunc", 1, np.trunc, _floating),
+        Primitive("round", 1, np.rint, _floating),
         Primitive("equal", 2, np.equal, _boolean),
         Primitive("not_equal", 2, np.not_equal, _boolean),
         Primitive("less", 2, np.less, _boolean),
@@ -173,8 +188,14 @@ class Expr:
     def __floordiv__(self, other: Any) -> Expr:
         return apply("floor_divide", self, other)
 
+    def __rfloordiv__(self, other: Any) -> Expr:
+        return apply("floor_divide", other, self)
+
     def __mod__(self, other: Any) -> Expr:
         return apply("remainder", self, other)
+
+    def __rmod__(self, other: Any) -> Expr:
+        return apply("remainder", other, self)
 
     def __pow__(self, other: Any) -> Expr:
         return apply("pow", self, other)
@@ -422,31 +443,59 @@ def rebuild(
 
 
 Affine = dict[str, Size]
+_K = TypeVar("_K")
 
 
-def affine(root: Expr) -> Affine | None:
-    """Return the coefficients of an index, by axis, "" for the constant part.
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """An index as a sum: by axis, "" for the constant part, and what no axis moves.
 
-    None where the index is not affine in the axes (it divides, or loads).
+    uniform: coefficients of expressions that load, yet are the same at all points of
+    a nest, such as the number of a loop's turn.
     """
+
+    axes: Affine
+    uniform: dict[Expr, Size]
+
+
+def linear(root: Expr) -> Linear | None:
+    """Return an index as a sum; None if it depends on axes in another way."""
+    found = _sum(root)
+    if found is None and is_uniform(root):
+        return Linear({}, {root: 1})
+    return found
+
+
+def _sum(root: Expr) -> Linear | None:
     if isinstance(root, Const):
-        return {"": int(root.value)} if root.value else {}
+        return Linear({"": int(root.value)} if root.value else {}, {})
     if isinstance(root, SizeOf):
-        return {"": root.size}
+        return Linear({"": root.size}, {})
     if isinstance(root, Axis):
-        return {root.name: 1}
+        return Linear({root.name: 1}, {})
     if not isinstance(root, Apply) or root.prim not in ("add", "sub", "mul"):
         return None
-    left, right = affine(root.args[0]), affine(root.args[1])
+    left, right = linear(root.args[0]), linear(root.args[1])
     if left is None or right is None:
         return None
-    if root.prim == "mul":
-        for factor, other in ((left, right), (right, left)):
-            if not set(factor) - {""}:
-                scale = factor.get("", 0)
-                return {a: c * scale for a, c in other.items() if scale != 0}
-        return None
-    sign = 1 if root.prim == "add" else -1
+    if root.prim != "mul":
+        sign = 1 if root.prim == "add" else -1
+        return Linear(
+            _added(left.axes, right.axes, sign), _added(left.uniform, right.uniform, sign)
+        )
+    for factor, other in ((left, right), (right, left)):
+        if not factor.uniform and not set(factor.axes) - {""}:
+            scale = factor.axes.get("", 0)
+            if scale == 0:
+                return Linear({}, {})
+            return Linear(
+                {a: c * scale for a, c in other.axes.items()},
+                {e: c * scale for e, c in other.uniform.items()},
+            )
+    return None
+
+
+def _added(left: dict[_K, Size], right: dict[_K, Size], sign: int) -> dict[_K, Size]:
     total = dict(left)
     for name, c in right.items():
         value = total.get(name, 0) + sign * c
@@ -455,6 +504,28 @@ def affine(root: Expr) -> Affine | None:
         else:
             total[name] = value
     return total
+
+
+def is_uniform(root: Expr) -> bool:
+    """Whether an index depends on loads of integers alone, and on no axis.
+
+    Backends compute such a one once for a nest, as a scalar.
+    """
+    return all(
+        e.dtype.kind in "ib"
+        and not isinstance(e, (Axis, Ref))
+        and not (isinstance(e, Apply) and e.prim.startswith("philox"))
+        for e in walk(root)
+    )
+
+
+def affine(root: Expr) -> Affine | None:
+    """Return the coefficients of an index, by axis, "" for the constant part.
+
+    None where the index is not affine in the axes (it divides, or loads).
+    """
+    found = linear(root)
+    return None if found is None or found.uniform else found.axes
 
 
 def axes_of(root: Expr) -> frozenset[str]:

@@ -7,7 +7,9 @@ from typing import Any
 
 from graphc.ir.nodes import Tensor
 from graphc.nn.names import look_up
-from graphc.ops.arithmetic import abs, exp, expm1, relu, sigmoid, softplus, tanh, where
+from graphc.ops import activations as ops
+from graphc.ops.activations import elu, gelu, selu, silu, softsign
+from graphc.ops.arithmetic import exp, relu, sigmoid, softplus, tanh
 from graphc.ops.composite import log_softmax, softmax
 from graphc.ops.creation import constant
 
@@ -22,52 +24,36 @@ def linear(x: Any) -> Tensor:
     return constant(x)
 
 
-def elu(x: Any) -> Tensor:
-    """Return x where it is positive, else e ** x - 1.
-
-    Shapes:  x [...] -> [...]
-    Source:  Clevert et al., "Exponential linear units", 2016, with alpha = 1.
-    """
-    found: Tensor = where(x > 0, x, expm1(x))
-    return found
-
-
 def leaky_relu(x: Any, negative_slope: float = 0.2) -> Tensor:
     """Return x where it is positive, else x times a slope (0.2, as in Keras 3).
 
     Shapes:  x [...] -> [...]
     Source:  Maas et al., "Rectifier nonlinearities", 2013.
     """
-    found: Tensor = where(x > 0, x, x * negative_slope)
+    found: Tensor = ops.leaky_relu(x, negative_slope)
     return found
 
 
-def silu(x: Any) -> Tensor:
-    """Return x sigmoid(x), also known as swish.
+def mish(x: Any) -> Tensor:
+    """Return x tanh(softplus(x)).
 
     Shapes:  x [...] -> [...]
-    Source:  Elfwing et al., "Sigmoid-weighted linear units", 2018.
+    Source:  Misra, "Mish: a self regularized non-monotonic activation function", 2019.
     """
-    found: Tensor = x * sigmoid(x)
-    return found
-
-
-def softsign(x: Any) -> Tensor:
-    """Return x / (1 + |x|).
-
-    Shapes:  x [...] -> [...]
-    """
-    found: Tensor = x / (1 + abs(x))
+    found: Tensor = x * tanh(softplus(x))
     return found
 
 
 ACTIVATIONS: dict[str, Activation] = {
     "elu": elu,
     "exponential": exp,
+    "gelu": gelu,
     "leaky_relu": leaky_relu,
     "linear": linear,
     "log_softmax": log_softmax,
+    "mish": mish,
     "relu": relu,
+    "selu": selu,
     "sigmoid": sigmoid,
     "silu": silu,
     "softmax": softmax,

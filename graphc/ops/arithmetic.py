@@ -21,6 +21,7 @@ from graphc.ir.op import (
 )
 from graphc.ir.scalar import Expr, apply, evaluate_expr, ref
 from graphc.ir.types import TensorType, bool_
+from graphc.ops.batching import batch_leading
 from graphc.ops.broadcast import (
     as_tensors,
     broadcast_together,
@@ -29,8 +30,8 @@ from graphc.ops.broadcast import (
 from graphc.ops.creation import cast, constant
 from graphc.ops.elementwise import When, elementwise, primitive
 
-_STEP = NonDifferentiable("its derivative is 0 wherever it exists")
-_TRUTH = NonDifferentiable("it is a truth value")
+STEP = NonDifferentiable("its derivative is 0 wherever it exists")
+TRUTH = NonDifferentiable("it is a truth value")
 
 # --- arithmetic ---------------------------------------------------------------------
 
@@ -108,7 +109,7 @@ abs = primitive(
 sign = primitive(
     "sign",
     symbolic="sign",
-    grad=_STEP,
+    grad=STEP,
     doc="y = -1, 0 or 1 by the sign of x; NaN stays",
 )
 maximum = primitive(
@@ -247,7 +248,7 @@ equal, not_equal, less, less_equal, greater, greater_equal = (
         name,
         arity=2,
         symbolic=symbolic,
-        grad=_TRUTH,
+        grad=TRUTH,
         commutative=name.endswith("equal") and len(name) < 10,
         doc=f"z = x {sign_} y",
     )
@@ -257,7 +258,7 @@ logical_and = primitive(
     "logical_and",
     arity=2,
     symbolic="And",
-    grad=_TRUTH,
+    grad=TRUTH,
     commutative=True,
     doc="z = x and y",
 )
@@ -265,11 +266,11 @@ logical_or = primitive(
     "logical_or",
     arity=2,
     symbolic="Or",
-    grad=_TRUTH,
+    grad=TRUTH,
     commutative=True,
     doc="z = x or y",
 )
-logical_not = primitive("logical_not", symbolic="Not", grad=_TRUTH, doc="y = not x")
+logical_not = primitive("logical_not", symbolic="Not", grad=TRUTH, doc="y = not x")
 
 # --- where --------------------------------------------------------------------------
 
@@ -313,6 +314,7 @@ WHERE = register(
         gradient=_where_gradient,
         lower=Pointwise(_where_lower),
         doc="z = x where c, else y;  dx = where(c, g, 0), dy = where(c, 0, g)",
+        batch=batch_leading,
     )
 )
 

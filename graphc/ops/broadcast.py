@@ -115,6 +115,17 @@ def _gradient(node: Node, cotangents: Any) -> Any:
     return [None if g is None else sum_to(g, node.inputs[0].shape)]
 
 
+def _batch(
+    node: Node, inputs: Sequence[Tensor], batched: Sequence[bool], size: Size
+) -> Sequence[Tensor]:
+    """Put the axes that are new in the shape behind the leading axis."""
+    (x,) = inputs
+    shape = (size, *node.attrs.shape)
+    ones = (1,) * (len(shape) - x.ndim)
+    aligned = FUNCTIONS["reshape"](x, (size, *ones, *x.shape[1:]))
+    return [make1(BROADCAST_TO, (aligned,), Broadcast(shape))]
+
+
 def sum_to(g: Tensor, shape: Shape) -> Tensor:
     """Sum a tensor over the axes along which `shape` was repeated to reach it."""
     lead = g.ndim - len(shape)
@@ -141,6 +152,7 @@ BROADCAST_TO = register(
         gradient=_gradient,
         lower=Pointwise(_lower, layout=True),
         doc="y[i, j] = x[j], repeating along new axes and axes of size 1",
+        batch=_batch,
     )
 )
 

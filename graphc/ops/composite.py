@@ -1,4 +1,4 @@
-"""Ops that are graphs of simpler ones: mean, var, logsumexp, softmax, norm.
+"""Ops that are graphs of simpler ones: mean, var, std, logsumexp, softmax, norm.
 
 They are ops of their own, with their own stable gradients and NumPy meaning; their
 lowering is a graph of simpler ops, which fusion turns into one nest again.
@@ -26,6 +26,7 @@ from graphc.ir.op import (
 )
 from graphc.ir.types import DType, Shape, TensorType, float32
 from graphc.ops.arithmetic import exp, log, sqrt, where
+from graphc.ops.batching import batch_axis
 from graphc.ops.creation import cast, constant, dim, full
 from graphc.ops.elementwise import Selected
 from graphc.ops.reduction import (
@@ -76,6 +77,7 @@ def _decomposed(
             guards=(lambda types, a: [(types[0].shape[i], 1) for i in a.axis])
             if nonempty
             else None,
+            batch=batch_axis,
         )
     )
 
@@ -155,6 +157,33 @@ VAR = _decomposed(
     _var_gradient,
     lambda x, a: np.var(x, axis=a.axis, keepdims=a.keepdims, ddof=a.ddof),
     "y = sum of (x - mean)^2 / (n - ddof);  dx = 2 g (x - mean) / (n - ddof)",
+    attrs=Variance,
+)
+
+
+def _std_rule(x: Tensor, attrs: Variance) -> Tensor:
+    found: Tensor = sqrt(_var_rule(x, attrs))
+    return found
+
+
+def _std_gradient(node: Node, cotangents: Any) -> Any:
+    (g,) = cotangents
+    (x,), attrs = node.inputs, node.attrs
+    if g is None:
+        return [None]
+    y = node.results[0]
+    n = _freedom(x.shape, attrs, x.dtype)
+    centred = x - mean(x, attrs.axis, keepdims=True)
+    slope = keep(g / (n * y), x.shape, attrs.axis) * centred
+    return [Selected(keep(y > 0, x.shape, attrs.axis), slope)]
+
+
+STD = _decomposed(
+    "std",
+    _std_rule,
+    _std_gradient,
+    lambda x, a: np.std(x, axis=a.axis, keepdims=a.keepdims, ddof=a.ddof),
+    "y = sqrt(var(x));  dx = g (x - mean) / ((n - ddof) y), 0 where y is 0",
     attrs=Variance,
 )
 
@@ -332,12 +361,26 @@ def var(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tens
 
     Math:    y = sum (x - mean)^2 / (n - ddof);  dx = 2 g (x - mean) / (n - ddof)
     """
-    tensor = _floating("var", x)
+    return _spread(VAR, x, axis, keepdims, ddof)
+
+
+@public
+def std(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
+    """Standard deviation over axes: the square root of the variance.
+
+    Math:    y = sqrt(sum (x - mean)^2 / (n - ddof))
+             dx = g (x - mean) / ((n - ddof) y), 0 where all are equal
+    """
+    return _spread(STD, x, axis, keepdims, ddof)
+
+
+def _spread(op: Op, x: Any, axis: Any, keepdims: bool, ddof: int) -> Tensor:
+    tensor = _floating(op.name, x)
     try:
         axes = normal_axes(axis, tensor.ndim)
     except ArgumentError as error:
-        raise explain(error, "var", [tensor]) from None
-    return make1(VAR, (tensor,), Variance(axes, bool(keepdims), int(ddof)))
+        raise explain(error, op.name, [tensor]) from None
+    return make1(op, (tensor,), Variance(axes, bool(keepdims), int(ddof)))
 
 
 @public

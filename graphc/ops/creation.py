@@ -38,6 +38,7 @@ from graphc.ir.types import (
     int32,
     int64,
 )
+from graphc.ops.batching import batch_leading
 
 
 def concrete(shape: Shape, meaning: Meaning) -> tuple[int, ...]:
@@ -184,6 +185,7 @@ CAST = register(
         lower=Pointwise(lambda s: cast_expr(s.load(0, s.index), s.attrs.dtype)),
         doc="y = x as another dtype; float to int truncates and saturates, NaN gives 0",
         moves=True,
+        batch=batch_leading,
     )
 )
 

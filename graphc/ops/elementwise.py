@@ -62,7 +62,8 @@ def elementwise(
 ) -> Op:
     """Define an elementwise op from one expression and return it, ready to call.
 
-    formula: a function of scalars, written with graphc's functions and operators.
+    formula: a function of scalars, written with graphc's functions and operators;
+    defaults of its parameters are defaults of the op, and any may be called by name.
     stable: the same function in the form to compute, where the plain one overflows
     or cancels. grad: (*inputs, y) -> the partial derivatives, as tensors, numbers
     or `When`; without it SymPy differentiates the formula. forms: other ways of
@@ -85,7 +86,8 @@ def elementwise(
             f"an op's name must be an identifier, not {name!r}", where=here().quoted
         )
     body = stable or formula
-    arity = len(inspect.signature(formula).parameters)
+    signature = inspect.signature(formula)
+    arity = len(signature.parameters)
     form = ScalarForm(body, formula, primitive, sample)
 
     @lru_cache(maxsize=64)
@@ -133,9 +135,16 @@ def elementwise(
         )
     )
 
-    def call(*args: Any) -> Any:
-        if len(args) != arity:
-            raise TypeError(f"{name}() takes {arity} arguments, {len(args)} given")
+    def call(*args: Any, **named: Any) -> Any:
+        try:
+            bound = signature.bind(*args, **named)
+        except TypeError as error:
+            given = len(args) + len(named)
+            raise TypeError(
+                f"{name}() takes {arity} arguments, {given} given: {error}"
+            ) from None
+        bound.apply_defaults()
+        args = bound.args
         if any(isinstance(a, Expr) for a in args):
             return body(*args)
         if any(type(a).__module__.startswith("sympy") for a in args):

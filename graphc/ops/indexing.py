@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.ir.dims import Size
 from graphc.ir.nodes import Node, Tensor, explain, make1
 from graphc.ir.op import (
+    Check,
     Meaning,
     NonDifferentiable,
     Op,
@@ -33,7 +35,8 @@ from graphc.ir.types import (
     float32,
     int64,
 )
-from graphc.ops.creation import concrete, constant
+from graphc.ops.batching import align, batch_leading, move_axes, move_axis
+from graphc.ops.creation import cast, concrete, constant, dim
 from graphc.ops.reduction import normal_axes
 from graphc.ops.shape import reshape
 
@@ -76,11 +79,23 @@ def np_place(index: Any, size: int) -> Any:
     return np.maximum(np.minimum(np.where(wide < 0, wide + size, wide), size - 1), 0)
 
 
-def _integer(types: Types, i: int) -> None:
+def need_integers(types: Types, i: int) -> None:
+    """Check that input i, whose elements are indices, holds integers."""
     if types[i].dtype.kind != "i":
         raise DTypeError(
             f"indices must be integers, {{{i}}} is {types[i].dtype}", help="cast them"
         )
+
+
+def in_range(indices: Tensor, size: Size, axis: int) -> list[Check]:
+    """Return the check that indices lie within an axis of this size."""
+    if isinstance(size, int):
+        ok = (indices >= -size) & (indices < size)
+    else:
+        n, wide = dim(size), cast(indices, int64)
+        ok = (wide >= -n) & (wide < n)
+    message = f"index {{value}} is out of range for axis {axis}, which has size {{0}}"
+    return [Check(ok, indices, message, (size,))]
 
 
 # --- take ---------------------------------------------------------------------------
@@ -88,7 +103,7 @@ def _integer(types: Types, i: int) -> None:
 
 def _take_infer(types: Types, attrs: Along) -> TensorType:
     x, indices = types
-    _integer(types, 1)
+    need_integers(types, 1)
     a = attrs.axis
     if not 0 <= a < x.ndim:
         raise ArgumentError(f"axis {a} of {{0}}, which has {x.ndim} axes")
@@ -114,6 +129,22 @@ def _take_gradient(node: Node, cotangents: Any) -> Any:
     return [make1(SCATTER_ADD, (g, indices), attrs), None]
 
 
+def _take_batch(
+    node: Node, inputs: Sequence[Tensor], batched: Sequence[bool], size: Size
+) -> Sequence[Tensor]:
+    x, indices = inputs
+    a = node.attrs.axis
+    if not batched[1]:
+        return [make1(TAKE, (x, indices), Along(a + 1))]
+    if not batched[0]:
+        return [move_axis(make1(TAKE, (x, indices), Along(a)), a, 0)]
+    # An own table for each element: the axes of the indices come first.
+    from graphc.ops.gather import GATHER, Points
+
+    found = make1(GATHER, (x, indices), Points((a + 1,), 1))
+    return [move_axes(found, 1, indices.ndim - 1, a + 1)]
+
+
 TAKE = register(
     Op(
         name="take",
@@ -128,6 +159,10 @@ TAKE = register(
         lower=Pointwise(_take_lower),
         doc="y[i, j] = x[indices[i], j];  dx = g summed into the rows that were read",
         guards=lambda types, a: [(types[0].shape[a.axis], 1)],
+        batch=_take_batch,
+        checks=lambda node: in_range(
+            node.inputs[1], node.inputs[0].shape[node.attrs.axis], node.attrs.axis
+        ),
     )
 )
 
@@ -156,7 +191,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
 
 def _scatter_infer(types: Types, attrs: Scatter) -> TensorType:
     updates, indices = types
-    _integer(types, 1)
+    need_integers(types, 1)
     a = attrs.axis
     if not 0 <= a < len(attrs.shape):
         raise ArgumentError(f"axis {a} of a shape with {len(attrs.shape)} axes")
@@ -202,6 +237,20 @@ def _scatter_element(site: Site, inner: tuple[Expr, ...]) -> Expr:
     return site.load(0, (*site.index[:a], *inner, *site.index[a:]))
 
 
+def _scatter_batch(
+    node: Node, inputs: Sequence[Tensor], batched: Sequence[bool], size: Size
+) -> Sequence[Tensor]:
+    a = node.attrs.axis
+    shape = (size, *node.attrs.shape)
+    if not batched[1]:
+        return [make1(SCATTER_ADD, inputs, Scatter(a + 1, shape))]
+    from graphc.ops.gather import ADD_AT, IntoPoints
+
+    updates, indices = align(inputs, batched, size)
+    lead = move_axes(updates, a + 1, indices.ndim - 1, 1)
+    return [make1(ADD_AT, (lead, indices), IntoPoints((a + 1,), shape, 1))]
+
+
 SCATTER_ADD = register(
     Op(
         name="scatter_add",
@@ -219,6 +268,10 @@ SCATTER_ADD = register(
         ),
         doc="y = 0, y[indices[i], j] += x[i, j]: the gradient of take",
         guards=lambda types, a: [(a.shape[a.axis], 1)],
+        batch=_scatter_batch,
+        checks=lambda node: in_range(
+            node.inputs[1], node.attrs.shape[node.attrs.axis], node.attrs.axis
+        ),
     )
 )
 
@@ -227,7 +280,7 @@ SCATTER_ADD = register(
 
 
 def _one_hot_infer(types: Types, attrs: OneHot) -> TensorType:
-    _integer(types, 0)
+    need_integers(types, 0)
     return TensorType(attrs.dtype, (*types[0].shape, attrs.depth))
 
 
@@ -251,6 +304,7 @@ ONE_HOT = register(
         gradient=NonDifferentiable("its input is an index"),
         lower=Pointwise(_one_hot_lower),
         doc="y[i, c] = 1 where indices[i] = c, else 0",
+        batch=batch_leading,
     )
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from graphc.ir.nodes import Node, Tensor, explain, make1
 from graphc.ir.op import FUNCTIONS, Op, Reduction, Site, Types, public, register
 from graphc.ir.scalar import Expr
 from graphc.ir.types import TensorType, bool_, int32
+from graphc.ops.batching import batch_leading, fold, unfold
 from graphc.ops.broadcast import as_tensors, broadcast_shapes, broadcast_to
 from graphc.ops.creation import cast
 
@@ -64,6 +66,24 @@ def _gradient(node: Node, cotangents: Any) -> Any:
     ]
 
 
+def _batch(
+    node: Node, inputs: Sequence[Tensor], batched: Sequence[bool], size: Size
+) -> Sequence[Tensor]:
+    """Keep one contraction where one operand is the same matrix for all elements."""
+    a, b = inputs
+    if all(batched) or node.inputs[0].ndim != 2:
+        return batch_leading(node, inputs, batched, size)
+    if batched[0]:
+        return [unfold(make1(MATMUL, (fold(a), b)), size, a.shape[1])]
+    if b.shape[2] == 1:  # a matrix times B vectors: the vectors become rows
+        rows = FUNCTIONS["reshape"](b, b.shape[:2])
+        found = make1(MATMUL, (rows, swap(a)))
+        return [FUNCTIONS["reshape"](found, (*found.shape, 1))]
+    # c^T = b^T a^T, with the columns of all B operands as rows.
+    found = make1(MATMUL, (fold(swap(b)), swap(a)))
+    return [swap(unfold(found, size, b.shape[2]))]
+
+
 def swap(x: Tensor) -> Tensor:
     """Transpose the last two axes."""
     order = (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
@@ -79,6 +99,7 @@ MATMUL = register(
         gradient=_gradient,
         lower=Reduction("sum", _extents, _rule),
         doc="c[i, j] = sum over k of a[i, k] b[k, j];  da = g b^T, db = a^T g",
+        batch=_batch,
     )
 )
 

@@ -6,19 +6,23 @@ under the key `seed`, so equal arguments give equal bits on every backend.
 
 Each op has a stream of its own, so two draws are never the same draw; pass
 `stream=` to name one, for numbers that do not depend on what was declared before.
+In the body of a scan the iteration enters the counter, so each one draws anew.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, DTypeError
-from graphc.ir.nodes import Tensor, make1
+from graphc.errors import ArgumentError, BatchError, DTypeError
+from graphc.ir.dims import Size
+from graphc.ir.nodes import Node, Tensor, make1
 from graphc.ir.op import (
     Meaning,
     NonDifferentiable,
@@ -43,7 +47,7 @@ from graphc.ir.types import (
     int64,
 )
 from graphc.ops.arithmetic import where
-from graphc.ops.creation import concrete, constant, full
+from graphc.ops.creation import cast, concrete, constant, full
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,16 @@ class Draw:
     stream: int
 
 
+# Philox takes 32 bits of the step and 64 of the counter, of which elements need 32 at
+# most. What a step has above its 32 bits, the iteration, goes where counters have room.
+ITERATION = 2**32
+
+
 def _word(which: int, a: Draw, step: Expr, counter: Expr) -> Expr:
+    high = const(ITERATION, int64)
+    place = counter + step // high * high
     return apply(
-        f"philox{which}", const(a.seed, int64), const(a.stream, int64), step, counter
+        f"philox{which}", const(a.seed, int64), const(a.stream, int64), step, place
     )
 
 
@@ -81,6 +92,48 @@ def _gauss(a: Draw, step: Expr, counter: Expr) -> Expr:
     u, v = (cast_expr(w, a.dtype) * scale for w in words)
     radius = apply("sqrt", apply("log", u + half) * const(-2.0, a.dtype))
     return radius * apply("cos", v * const(2.0 * np.pi, a.dtype))
+
+
+def _batch(
+    node: Node, inputs: Sequence[Tensor], batched: Sequence[bool], size: Size
+) -> Sequence[Tensor]:
+    """Draw for all elements at once: each gets numbers of its own."""
+    if batched[0]:
+        raise BatchError(
+            f"{node.op.name}: the step differs from element to element",
+            where=node.birth.quoted,
+            help="use one step; each element draws numbers of its own",
+        )
+    attrs = replace(node.attrs, shape=(size, *node.attrs.shape))
+    return [_recorded(make1(node.op, inputs, attrs))]
+
+
+_draws: ContextVar[set[Any] | None] = ContextVar("graphc_draws", default=None)
+
+
+@contextmanager
+def draws() -> Iterator[set[Any]]:
+    """Collect what is drawn inside, as the attributes of those nodes.
+
+    `vmap` gives each element numbers of its own where the function draws them, and
+    the same where the function reads those that were drawn outside of it.
+    """
+    outer = _draws.get()
+    mine: set[Any] = set()
+    token = _draws.set(mine)
+    try:
+        yield mine
+    finally:
+        _draws.reset(token)
+        if outer is not None:
+            outer |= mine
+
+
+def _recorded(tensor: Tensor) -> Tensor:
+    found = _draws.get()
+    if found is not None:
+        found.add(tensor.node.attrs)
+    return tensor
 
 
 def _draw(name: str, element: Callable[[Draw, Expr, Expr], Expr], doc: str) -> Op:
@@ -112,6 +165,7 @@ def _draw(name: str, element: Callable[[Draw, Expr, Expr], Expr], doc: str) -> O
             gradient=NonDifferentiable("it is drawn at random"),
             lower=Pointwise(lower),
             doc=doc,
+            batch=_batch,
         )
     )
 
@@ -122,6 +176,25 @@ RANDOM_UNIT = _draw(
 RANDOM_NORMAL = _draw("random_normal", _gauss, "y ~ N(0, 1), by Box and Muller")
 
 _streams = itertools.count(2**20)
+_iteration: ContextVar[Tensor | None] = ContextVar("iteration", default=None)
+
+
+@contextmanager
+def iterating(iteration: Tensor) -> Iterator[None]:
+    """Let draws within depend on an iteration, an int64 scalar.
+
+    In a loop within a loop it becomes the number of the inner iteration over all.
+    """
+    token = _iteration.set(iteration)
+    try:
+        yield
+    finally:
+        _iteration.reset(token)
+
+
+def current_iteration() -> Tensor | None:
+    """Return the iteration that draws depend on here; None outside of loops."""
+    return _iteration.get()
 
 
 def _make(
@@ -138,8 +211,11 @@ def _make(
                 where=here().quoted,
             )
     counter = step if isinstance(step, Tensor) else full((), int(step), int64)
+    iteration = _iteration.get()
+    if iteration is not None:
+        counter = cast(counter, int64) + iteration * ITERATION
     attrs = Draw(kind, as_shape(shape), int(seed), int(chosen))
-    return make1(op, (counter,), attrs)
+    return _recorded(make1(op, (counter,), attrs))
 
 
 def uniform(

@@ -1,16 +1,17 @@
-"""Reductions by a monoid: sum, max, min, argmax."""
+"""Reductions by a monoid: sum, prod, max, min, any, all, argmax, argmin."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import ArgumentError
-from graphc.ir.dims import Size
+from graphc.ir.dims import Size, product
 from graphc.ir.nodes import Node, Tensor, explain, make1
 from graphc.ir.op import (
     FUNCTIONS,
@@ -27,9 +28,12 @@ from graphc.ir.op import (
 from graphc.ir.scalar import Expr
 from graphc.ir.scalar import cast as cast_expr
 from graphc.ir.types import DType, Shape, TensorType, bool_, int32
+from graphc.ops.batching import batch_axis
 from graphc.ops.broadcast import broadcast_to
-from graphc.ops.creation import cast, constant
+from graphc.ops.creation import cast, constant, iota
 from graphc.ops.elementwise import Selected
+
+ARGS = ("argmax", "argmin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,7 @@ def _monoid_op(
 
     def rule(site: Site, inner: tuple[Expr, ...]) -> Expr:
         found = site.load(0, _site_index(site, inner))
-        return found if name == "argmax" else cast_expr(found, site.result.dtype)
+        return found if name in ARGS else cast_expr(found, site.result.dtype)
 
     def extents(types: Types, attrs: Axes) -> tuple[Size, ...]:
         return tuple(types[0].shape[a] for a in attrs.axis)
@@ -134,6 +138,7 @@ def _monoid_op(
             doc=doc,
             guards=guards,
             moves=moves,
+            batch=batch_axis,
         )
     )
 
@@ -160,13 +165,35 @@ def _counted(dtype: DType) -> DType:
     return int32 if dtype is bool_ else dtype
 
 
-def _np_argmax(x: Any, attrs: Axes) -> Any:
+def _prod_gradient(node: Node, cotangents: Any) -> Any:
+    """Multiply the others: no division, so zeros are right, to any order.
+
+    Row i of a square holds x with a one in place i. It costs the square of what is
+    reduced, and is never stored: the reduction reads it element by element.
+    """
+    (g,) = cotangents
+    (x,), axis = node.inputs, node.attrs.axis
+    if g is None or not x.dtype.is_float:
+        return [None]
+    order = (*(i for i in range(x.ndim) if i not in axis), *axis)
+    moved = FUNCTIONS["transpose"](x, order)
+    outer, inner = moved.shape[: x.ndim - len(axis)], moved.shape[x.ndim - len(axis) :]
+    n = product(inner)
+    rows = FUNCTIONS["reshape"](moved, (*outer, 1, n))
+    here = iota((n, n), 0) == iota((n, n), 1)
+    square = FUNCTIONS["where"](here, 1.0, broadcast_to(rows, (*outer, n, n)))
+    others = FUNCTIONS["reshape"](prod(square, -1), (*outer, *inner))
+    back = tuple(np.argsort(order).tolist())
+    return [keep(g, x.shape, axis) * FUNCTIONS["transpose"](others, back)]
+
+
+def _np_arg(search: Callable[..., Any], x: Any, attrs: Axes) -> Any:
     ndim = x.ndim
     keep_first = [i for i in range(ndim) if i not in attrs.axis]
     moved = np.transpose(x, [*keep_first, *attrs.axis])
     outer = moved.shape[: len(keep_first)]
     flat = moved.reshape(*outer, math.prod(moved.shape[len(outer) :]))
-    found = np.argmax(flat, axis=-1)
+    found = search(flat, axis=-1)
     return found.reshape(reduced(x.shape, attrs))
 
 
@@ -198,11 +225,46 @@ MIN = _monoid_op(
 ARGMAX = _monoid_op(
     "argmax",
     "argmax",
-    _np_argmax,
+    partial(_np_arg, np.argmax),
     NonDifferentiable("it is an index"),
     "y = index of the first largest x; a NaN counts as largest",
     result=lambda _: int32,
     nonempty=True,
+)
+ARGMIN = _monoid_op(
+    "argmin",
+    "argmin",
+    partial(_np_arg, np.argmin),
+    NonDifferentiable("it is an index"),
+    "y = index of the first smallest x; a NaN counts as smallest",
+    result=lambda _: int32,
+    nonempty=True,
+)
+PROD = _monoid_op(
+    "prod",
+    "prod",
+    lambda x, a: np.prod(
+        x, axis=a.axis, keepdims=a.keepdims, dtype=_sum_dtype(x.dtype)
+    ),
+    _prod_gradient,
+    "y = product of x over the axes;  dx = g times the product of the others",
+    result=_counted,
+)
+ANY = _monoid_op(
+    "any",
+    "any",
+    lambda x, a: np.any(x, axis=a.axis, keepdims=a.keepdims),
+    NonDifferentiable("it is a bool"),
+    "y = whether any x over the axes is true, not 0; False of none",
+    result=lambda _: bool_,
+)
+ALL = _monoid_op(
+    "all",
+    "all",
+    lambda x, a: np.all(x, axis=a.axis, keepdims=a.keepdims),
+    NonDifferentiable("it is a bool"),
+    "y = whether all x over the axes are true, not 0; True of none",
+    result=lambda _: bool_,
 )
 
 
@@ -212,7 +274,7 @@ def _sum_dtype(dtype: Any) -> Any:
 
 def _numeric(what: str, x: Any) -> Tensor:
     tensor = constant(x)
-    if what in ("max", "min") and tensor.dtype is bool_:
+    if what != "sum" and tensor.dtype is bool_:
         tensor = cast(tensor, int32)
     return tensor
 
@@ -223,7 +285,7 @@ def reduce_over(op: Op, x: Tensor, axis: Any, keepdims: bool) -> Tensor:
         attrs = Axes(normal_axes(axis, x.ndim), bool(keepdims))
     except ArgumentError as error:
         raise explain(error, op.name, [x]) from None
-    if not attrs.axis and op.name != "argmax" and not isinstance(op.lower, Decomposed):
+    if not attrs.axis and op.name not in ARGS and not isinstance(op.lower, Decomposed):
         return cast(x, op.infer((x.type,), attrs).dtype)  # type: ignore[union-attr]
     return make1(op, (x,), attrs)
 
@@ -266,3 +328,48 @@ def argmax(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     Shapes:  x [N, D], axis=1 -> i32[N]; over several axes, the row-major index
     """
     return reduce_over(ARGMAX, _numeric("max", x), axis, keepdims)
+
+
+@public
+def argmin(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Index (int32) of the first smallest element over axes; NaN counts as smallest.
+
+    Shapes:  x [N, D], axis=1 -> i32[N]; over several axes, the row-major index
+    """
+    return reduce_over(ARGMIN, _numeric("min", x), axis, keepdims)
+
+
+@public
+def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Product over axes; 1 of none. Bools count as int32.
+
+    Shapes:  x [N, D], axis=1 -> [N]; [N, 1] with keepdims
+    Math:    dx_i = g times the product of the others, right where elements are 0;
+             it takes time with the square of the number of factors.
+    Raises:  ArgumentError for an axis out of range.
+    Example:
+        >>> import graphc
+        >>> x = graphc.input("x", (3,))
+        >>> slope = graphc.grad(graphc.prod(x), x)
+        >>> graphc.evaluate(slope, {x: [2.0, 0.0, 4.0]}).tolist()
+        [0.0, 8.0, 0.0]
+    """
+    return reduce_over(PROD, _numeric("prod", x), axis, keepdims)
+
+
+@public
+def any(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Whether any element over axes is true, or not 0; False of none.
+
+    Shapes:  x [N, D], axis=1 -> bool[N]; bool[N, 1] with keepdims
+    """
+    return reduce_over(ANY, cast(x, bool_), axis, keepdims)
+
+
+@public
+def all(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Whether all elements over axes are true, or not 0; True of none.
+
+    Shapes:  x [N, D], axis=1 -> bool[N]; bool[N, 1] with keepdims
+    """
+    return reduce_over(ALL, cast(x, bool_), axis, keepdims)

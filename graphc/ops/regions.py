@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from graphc.errors import GradientError, ShapeError
+from graphc.errors import BatchError, GradientError, ShapeError
+from graphc.ir.dims import Size
 from graphc.ir.interpret import run_region
 from graphc.ir.leaves import make_args
 from graphc.ir.nodes import Node, Region, Tensor, make, topological
-from graphc.ir.op import Op, Types, Unsupported, register
+from graphc.ir.op import FUNCTIONS, Op, Types, Unsupported, register
 from graphc.ir.origins import here
+from graphc.ops.batching import batch_region
 from graphc.ops.broadcast import as_tensors
 
 
@@ -57,6 +59,16 @@ def inline(region: Region, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(new.get(t, t) for t in region.outputs)
 
 
+def _fused_batch(
+    node: Node, inputs: Sequence[Tensor], batched: Sequence[bool], size: Size
+) -> Sequence[Tensor]:
+    raise BatchError(
+        "fused: a graph is batched before it is fused",
+        where=node.birth.quoted,
+        help="take graphc.vmap of the function that declares it",
+    )
+
+
 FUSED = register(
     Op(
         name="fused",
@@ -66,6 +78,7 @@ FUSED = register(
         lower=Unsupported("passes/lower.py turns the region into one nest"),
         doc="the region's outputs: a group of ops that becomes one nest",
         regions=True,
+        batch=_fused_batch,
     )
 )
 
@@ -89,6 +102,22 @@ def _custom_gradient(node: Node, cotangents: Sequence[Any]) -> Sequence[Any]:
     return [*found, *[None] * (len(node.inputs) - len(found))]
 
 
+def _custom_batch(
+    node: Node, inputs: Sequence[Tensor], batched: Sequence[bool], size: Size
+) -> Sequence[Tensor]:
+    """Batch both regions; what all elements share gets the sum of its cotangents."""
+    forward, backward = node.regions
+    count, outputs = len(inputs), len(node.results)
+    both = [*batched, *[True] * (2 * outputs)]
+    back = batch_region(backward, both, size)
+    cotangents = [
+        d if has else FUNCTIONS["sum"](d, 0)
+        for d, has in zip(back.outputs, batched[:count], strict=False)
+    ]
+    regions = (batch_region(forward, batched, size), Region(back.args, cotangents))
+    return make(CUSTOM_GRADIENT, inputs, regions=regions)
+
+
 CUSTOM_GRADIENT = register(
     Op(
         name="custom_gradient",
@@ -98,6 +127,7 @@ CUSTOM_GRADIENT = register(
         lower=Unsupported("the pass decompose puts its region in its place"),
         doc="the first region's outputs; the second region is their gradient",
         regions=True,
+        batch=_custom_batch,
     )
 )
 

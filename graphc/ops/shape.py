@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from graphc.ir.op import (
 from graphc.ir.origins import here
 from graphc.ir.scalar import Expr, apply, const, size_of
 from graphc.ir.types import Shape, TensorType, as_shape, as_size, int64
+from graphc.ops.batching import batch_axis, shift
 from graphc.ops.broadcast import as_tensors
 from graphc.ops.creation import concrete, constant
 from graphc.ops.reduction import normal_axes
@@ -88,6 +90,9 @@ RESHAPE = register(
         lower=View(),
         doc="the same elements in the same order under another shape",
         moves=True,
+        batch=lambda node, inputs, batched, size: [
+            reshape(inputs[0], (size, *node.attrs.shape))
+        ],
     )
 )
 
@@ -150,6 +155,9 @@ TRANSPOSE = register(
         lower=Pointwise(_transpose_lower, layout=True),
         doc="y[i, j] = x[j, i];  dx = the inverse permutation of g",
         moves=True,
+        batch=lambda node, inputs, batched, size: [
+            transpose(inputs[0], (0, *shift(node.attrs.axes)))
+        ],
     )
 )
 
@@ -202,7 +210,7 @@ def _slice_lower(site: Site) -> Expr:
     )
 
 
-def _slice_infer(types: Types, attrs: Slices | Unslice) -> TensorType:
+def _slice_infer(types: Types, attrs: Slices) -> TensorType:
     (x,) = types
     if not x.ndim == len(attrs.start) == len(attrs.shape) == len(attrs.step):
         raise ArgumentError(f"start, shape and step must be for {x.ndim} axes")
@@ -211,27 +219,36 @@ def _slice_infer(types: Types, attrs: Slices | Unslice) -> TensorType:
     return x.with_shape(attrs.shape)
 
 
+def _slice_batch(
+    node: Node, inputs: Sequence[Tensor], batched: Sequence[bool], size: Size
+) -> Sequence[Tensor]:
+    a = node.attrs
+    attrs = Slices((0, *a.start), (size, *a.shape), (1, *a.step))
+    return [make1(SLICE, inputs, attrs)]
+
+
 def _last(attrs: Slices, i: int) -> Size:
     """One past the last index that a slice reads."""
     return attrs.start[i] + (attrs.shape[i] - 1) * attrs.step[i] + 1
 
 
-UNSLICE: Op
+def _slice_gradient(node: Node, cotangents: Any) -> Any:
+    (g,) = cotangents
+    if g is None:
+        return [None]
+    from graphc.ops.padding import pad_with
+
+    x, a = node.inputs[0], node.attrs
+    return [pad_with(g, a.start, x.shape, a.step)]
+
+
 SLICE = register(
     Op(
         name="slice",
         attrs=Slices,
         infer=_slice_infer,
         evaluate=_slice_value,
-        gradient=lambda node, g: [
-            None
-            if g[0] is None
-            else make1(
-                UNSLICE,
-                (g[0],),
-                Unslice(node.attrs.start, node.inputs[0].shape, node.attrs.step),
-            )
-        ],
+        gradient=_slice_gradient,
         lower=Pointwise(_slice_lower, layout=True),
         doc="y[i] = x[start + i step];  dx = g placed into zeros",
         guards=lambda types, a: [
@@ -241,74 +258,7 @@ SLICE = register(
             for pair in ((size, _last(a, i)), (a.start[i], 0), (a.shape[i], 0))
         ],
         moves=True,
-    )
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Unslice:
-    """Where elements go: the first index, the shape of the result, and the step."""
-
-    start: tuple[Size, ...]
-    shape: Shape
-    step: tuple[int, ...]
-
-
-def _unslice_value(arrays: Any, meaning: Meaning) -> Any:
-    (x,) = arrays
-    found = np.zeros(concrete(meaning.attrs.shape, meaning), x.dtype)
-    start = concrete(meaning.attrs.start, meaning)
-    key = tuple(
-        slice(a, a + (n - 1) * s + 1 if n else a, s)
-        for a, n, s in zip(start, x.shape, meaning.attrs.step, strict=True)
-    )
-    found[key] = x
-    return found
-
-
-def _unslice_lower(site: Site) -> Expr:
-    a, source = site.attrs, site.types[0].shape
-    index: list[Expr] = []
-    inside: Expr | None = None
-    for i, start, step, size, full_size in zip(
-        site.index, a.start, a.step, source, a.shape, strict=True
-    ):
-        if start == 0 and step == 1 and size == full_size:
-            index.append(i)
-            continue
-        offset = i - size_of(start)
-        at = offset // const(step, int64)
-        tests = [offset >= const(0, int64), at < size_of(size)]
-        if step != 1:
-            tests.append(apply("equal", offset % const(step, int64), const(0, int64)))
-        for test in tests:
-            inside = test if inside is None else apply("logical_and", inside, test)
-        top = size_of(size) - const(1, int64)
-        clamped = apply("maximum", apply("minimum", at, top), const(0, int64))
-        index.append(clamped)
-    value = site.load(0, index)
-    if inside is None:
-        return value
-    return apply("select", inside, value, const(0, value.dtype))
-
-
-UNSLICE = register(
-    Op(
-        name="unslice",
-        attrs=Unslice,
-        infer=_slice_infer,
-        evaluate=_unslice_value,
-        gradient=lambda node, g: [
-            None
-            if g[0] is None
-            else make1(
-                SLICE,
-                (g[0],),
-                Slices(node.attrs.start, node.inputs[0].shape, node.attrs.step),
-            )
-        ],
-        lower=Pointwise(_unslice_lower),
-        doc="y = 0, but y[start + i step] = x[i]: the gradient of slice",
+        batch=_slice_batch,
     )
 )
 
@@ -476,6 +426,7 @@ CONCATENATE = register(
         # A load beside the piece that is chosen is clamped into its buffer, which
         # therefore must not be empty.
         guards=lambda types, a: [(t.shape[a.axis], 1) for t in types],
+        batch=batch_axis,
     )
 )
 

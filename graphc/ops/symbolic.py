@@ -39,6 +39,8 @@ class Derivatives:
 
         self.symbols = sympy.symbols(f"x0:{arity}", real=True)
         whole = sympy.sympify(formula(*self.symbols))
+        # SymPy knows no derivative of a remainder.
+        whole = whole.replace(sympy.Mod, lambda a, b: a - b * sympy.floor(a / b))
         self.expressions = [self._best(sympy.diff(whole, s)) for s in self.symbols]
         self._regions = lru_cache(maxsize=64)(self._build)
 
@@ -67,8 +69,7 @@ class Derivatives:
         """Return the plain or the simplified expression, by where they are finite."""
         import sympy
 
-        # The derivative of a jump is 0 wherever it exists.
-        plain = plain.replace(sympy.DiracDelta, lambda *_: 0)
+        plain = _without_jumps(plain)
         simple = sympy.simplify(plain)
         try:
             return min(simple, plain, key=self._lost)
@@ -109,7 +110,22 @@ def tensor_from_sympy(expression: Any, symbols: dict[Any, Tensor]) -> Any:
     """
     import sympy
 
-    return _Converter(symbols).convert(sympy.sympify(expression))
+    return _Converter(symbols).convert(_without_jumps(sympy.sympify(expression)))
+
+
+def _without_jumps(expression: Any) -> Any:
+    """Return an expression with 0 for derivatives of jumps, as wherever they exist."""
+    import sympy
+
+    def is_jump(e: Any) -> bool:
+        inner = e.expr if isinstance(e, sympy.Subs) else e
+        return isinstance(inner, sympy.DiracDelta) or (
+            isinstance(inner, sympy.Derivative)
+            and isinstance(inner.expr, (sympy.floor, sympy.ceiling))
+        )
+
+    kinds = (sympy.DiracDelta, sympy.Derivative, sympy.Subs)
+    return expression.xreplace({e: 0 for e in expression.atoms(*kinds) if is_jump(e)})
 
 
 @lru_cache(maxsize=1)
@@ -121,6 +137,14 @@ def _table() -> dict[Any, str]:
         sympy.exp: "exp",
         sympy.log: "log",
         sympy.tanh: "tanh",
+        sympy.sin: "sin",
+        sympy.cos: "cos",
+        sympy.tan: "tan",
+        sympy.atan: "arctan",
+        sympy.erf: "erf",
+        sympy.erfc: "erfc",
+        sympy.floor: "floor",
+        sympy.ceiling: "ceil",
         sympy.sign: "sign",
         sympy.Abs: "abs",
         sympy.Max: "maximum",
@@ -135,6 +159,7 @@ def _table() -> dict[Any, str]:
         sympy.And: "logical_and",
         sympy.Or: "logical_or",
         sympy.Not: "logical_not",
+        sympy.Xor: "logical_xor",
     }
 
 

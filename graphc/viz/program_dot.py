@@ -25,9 +25,10 @@ from graphc.ir.program import (
     Phase,
     Program,
     Statement,
+    Task,
 )
 from graphc.ir.program.hazards import dependencies
-from graphc.ir.program.text import nest_lines
+from graphc.ir.program.text import call_line, nest_lines
 from graphc.viz.dot import picture_dot
 from graphc.viz.picture import PHASES, Arrow, Box, Frame, Path, Picture, short
 
@@ -131,18 +132,19 @@ class _Drawer:
             lines = self._nest_lines(s)
             return self._step(s, "nest", lines, phase, path, row, _tooltip(s))
         if isinstance(s, Call):
+            phase = _phase(s, any(self._space(n) == "state" for n in s.writes))
             options = "".join(f"\n{k}={v}" for k, v in s.options)
             lines = (
                 f"call {short(s.routine)}",
                 f"store {', '.join(s.writes)}{options}",
             )
-            return self._step(s, "nest", lines, FORWARD, path, row, s.routine)
+            return self._step(s, "nest", lines, phase, path, row, _tooltip(s))
         assert isinstance(s, (Loop, If))
         return self._region(s, path, row)
 
     def _step(
         self,
-        s: Nest | Call,
+        s: Task,
         kind: str,
         lines: tuple[str, ...],
         phase: str,
@@ -423,25 +425,28 @@ def _phase_lines(phase: Phase) -> Iterator[str]:
     yield line
 
 
-def _phase(nest: Nest, changes_state: bool) -> str:
-    """Return the phase that most of a nest's origins are of, the first of equals.
+def _phase(task: Task, changes_state: bool) -> str:
+    """Return the phase that most of a task's origins are of, the first of equals.
 
     One that changes a state is an update, whatever else it computes.
     """
     if changes_state:
         return UPDATE
-    found = [origin.phase for origin in nest.origins]
+    found = [origin.phase for origin in task.origins]
     return max(PHASES, key=found.count)
 
 
-def _tooltip(nest: Nest) -> str:
-    """Return the whole nest as text, and where it comes from."""
-    lines = nest_lines(nest.replace(summary=""))
+def _tooltip(task: Task) -> str:
+    """Return the whole nest or call as text, and where it comes from."""
+    if isinstance(task, Call):
+        lines = [call_line(task)]
+    else:
+        lines = nest_lines(task.replace(summary=""))
     ops = (
-        nest.summary.split(" ", 1)[1] if nest.summary.startswith("%") else nest.summary
+        task.summary.split(" ", 1)[1] if task.summary.startswith("%") else task.summary
     )
     lines += [f"computes {ops}"] if ops else []
-    places = list(dict.fromkeys(o.quoted for o in nest.origins if o.place))
+    places = list(dict.fromkeys(o.quoted for o in task.origins if o.place))
     lines += places[:_PLACES]
     if len(places) > _PLACES:
         lines.append(f"and {len(places) - _PLACES} more lines")

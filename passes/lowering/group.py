@@ -19,6 +19,7 @@ from graphc.ir.dims import Size
 from graphc.ir.nodes import Node, Tensor
 from graphc.ir.op import Pointwise, Reduction, ScatterAdd, Site, View
 from graphc.ir.program import LoopAxis, Nest, Phase, Reduce, Store
+from graphc.ir.program.program import ARGS
 from graphc.ir.scalar import Expr, Ref, axis, cast, const, load, ref, size_of, walk
 from graphc.ir.types import Shape, int64
 
@@ -206,10 +207,12 @@ class GroupLowering:
             )
             value = how.rule(self._site(node, index), inner)
             values: tuple[Expr, ...] = (value,)
-            if how.monoid == "argmax":
+            if how.monoid in ARGS:
                 position: Expr = ZERO
                 for i, size in zip(inner, extents, strict=True):
                     position = position * size_of(size) + i
+                if how.position is not None:
+                    position = how.position(self._site(node, index), inner)
                 values = (value, position)
             level = 1 + max(
                 (

@@ -14,7 +14,15 @@ from __future__ import annotations
 from typing import Any
 
 from graphc.ir.op import OPS
-from ops_table import arithmetic, creation, movement, reductions, regions
+from ops_table import (
+    activations,
+    arithmetic,
+    creation,
+    movement,
+    order,
+    reductions,
+    regions,
+)
 from ops_table.case import (
     Array,
     Batch,
@@ -47,9 +55,11 @@ __all__ = [
 ]
 
 FAMILIES: tuple[Any, ...] = (
+    activations,
     arithmetic,
     reductions,
     movement,
+    order,
     creation,
     regions,
 )

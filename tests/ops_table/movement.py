@@ -9,7 +9,6 @@ import numpy as np
 import graphc as gc
 from graphc.ir.nodes import make1
 from graphc.ops.indexing import SCATTER_ADD, Scatter
-from graphc.ops.shape import UNSLICE, Unslice
 from ops_table.case import (
     CUBE,
     FIXED,
@@ -50,18 +49,6 @@ CASES = (
     Case("slice", "symbolic", lambda x: x[1:], (X,)),
     Case("slice", "last", lambda x: x[-1], (X,)),
     Case("slice", "steps", lambda x: x[::2, ::3], (X,)),
-    Case(
-        "unslice",
-        "columns",
-        lambda x: make1(UNSLICE, (x,), Unslice((0, 1), (*x.shape[:1], 7), (1, 1))),
-        (X,),
-    ),
-    Case(
-        "unslice",
-        "steps",
-        lambda x: make1(UNSLICE, (x,), Unslice((1, 0), (8, 7), (3, 2))),
-        (FIXED,),
-    ),
     Case(
         "concatenate",
         "rows",
@@ -130,21 +117,11 @@ def _slice(a: Any, x: Array, *, out: Array, sizes: dict[str, int]) -> Array:
     return found
 
 
-def _unslice(a: Any, x: Array, *, out: Array, sizes: dict[str, int]) -> Array:
-    found = np.zeros_like(out)
-    start = [gc.ir.dims.evaluate(s, sizes) for s in a.start]
-    for at in np.ndindex(*x.shape):
-        target = tuple(b + i * s for b, i, s in zip(start, at, a.step, strict=True))
-        found[target] = x[at]
-    return found
-
-
 ORACLES: dict[str, Oracle] = {
     "broadcast_to": lambda a, x, *, out: np.broadcast_to(x, out.shape),
     "reshape": lambda a, x, *, out: x.reshape(out.shape),
     "transpose": lambda a, x: np.transpose(x, a.axes),
     "slice": _slice,
-    "unslice": _unslice,
     "concatenate": lambda a, *x: np.concatenate(x, a.axis),
     "take": _take,
     "scatter_add": _scatter_add,

@@ -13,7 +13,8 @@ from ops_table.case import BOOLS, CUBE, FIXED, INTS, LONGS, WIDE, Array, Case, O
 
 def _reductions() -> list[Case]:
     found = []
-    for name in ("sum", "max", "min", "argmax", "mean", "var", "logsumexp", "norm"):
+    names = "sum prod max min argmax argmin mean var std logsumexp norm any all"
+    for name in names.split():
         f: Any = getattr(gc, name)
         found += [
             Case(name, "all", lambda x, f=f: f(x), (X,)),
@@ -25,13 +26,17 @@ def _reductions() -> list[Case]:
             Case(name, "static", lambda x, f=f: f(x, -1), (FIXED,)),
             Case(name, "double", lambda x, f=f: f(x, 0), (WIDE,)),
         ]
-    for name in ("sum", "max", "min", "argmax"):
+    for name in ("sum", "prod", "max", "min", "argmax", "argmin", "any", "all"):
         f = getattr(gc, name)
         found.append(Case(name, "ints", lambda x, f=f: f(x, 1), (INTS,)))
     found += [
         Case("sum", "bools", lambda x: gc.sum(x, 1), (BOOLS,)),
         Case("sum", "longs", lambda x: gc.sum(x), (LONGS,)),
+        Case("prod", "bools", lambda x: gc.prod(x, 1), (BOOLS,)),
+        Case("any", "bools", lambda x: gc.any(x, 1), (BOOLS,)),
+        Case("all", "bools", lambda x: gc.all(x, 0, True), (BOOLS,)),
         Case("var", "ddof", lambda x: gc.var(x, 0, ddof=1), (X,)),
+        Case("std", "ddof", lambda x: gc.std(x, 1, ddof=1), (X,)),
     ]
     for name in ("softmax", "log_softmax"):
         f = getattr(gc, name)
@@ -54,14 +59,31 @@ def _axes(f: Callable[..., Any]) -> Oracle:
     return lambda a, x: f(x, axis=a.axis, keepdims=a.keepdims)
 
 
-def _argmax(a: Any, x: Array) -> Array:
+def _rows(a: Any, x: Array, best: Callable[[Array], int]) -> Array:
     """Search row by row."""
     outer = [n for i, n in enumerate(x.shape) if i not in a.axis]
     found = np.zeros(outer, np.int32)
     for point in np.ndindex(*outer):
         rest = iter(point)
         key = tuple(slice(None) if i in a.axis else next(rest) for i in range(x.ndim))
-        found[point] = max(enumerate(x[key].ravel()), key=lambda item: item[1])[0]
+        found[point] = best(x[key].ravel())
+    return np.expand_dims(found, a.axis) if a.keepdims else found
+
+
+def _argmax(row: Array) -> int:
+    return max(enumerate(row), key=lambda item: item[1])[0]
+
+
+def _argmin(row: Array) -> int:
+    return min(enumerate(row), key=lambda item: item[1])[0]
+
+
+def _multiplied(a: Any, x: Array) -> Array:
+    """Multiply one slice after the other."""
+    found = np.ones([n for i, n in enumerate(x.shape) if i not in a.axis], x.dtype)
+    moved = np.moveaxis(x, a.axis, range(len(a.axis)))
+    for at in np.ndindex(*(x.shape[i] for i in a.axis)):
+        found = found * moved[at]
     return np.expand_dims(found, a.axis) if a.keepdims else found
 
 
@@ -75,8 +97,15 @@ ORACLES: dict[str, Oracle] = {
     "max": _axes(np.max),
     "min": _axes(np.min),
     "mean": _axes(np.mean),
-    "argmax": _argmax,
+    "argmax": lambda a, x: _rows(a, x, _argmax),
+    "argmin": lambda a, x: _rows(a, x, _argmin),
+    "prod": _multiplied,
+    "any": lambda a, x: np.sum(x != 0, axis=a.axis, keepdims=a.keepdims) > 0,
+    "all": lambda a, x: np.sum(x == 0, axis=a.axis, keepdims=a.keepdims) == 0,
     "var": lambda a, x: np.var(x, axis=a.axis, keepdims=a.keepdims, ddof=a.ddof),
+    "std": lambda a, x: np.sqrt(
+        np.var(x, axis=a.axis, keepdims=a.keepdims, ddof=a.ddof)
+    ),
     "logsumexp": lambda a, x: np.log(
         np.sum(np.exp(x), axis=a.axis, keepdims=a.keepdims)
     ),

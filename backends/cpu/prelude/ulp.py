@@ -4,8 +4,8 @@
     python ulp.py --show
 
 The reference is the C library's float64 function, which is exact for this purpose.
-The results stand in `ulp.json` beside this file, with a hash of the files that decide
-them.
+The results stand in `ulp.json` beside this file, each with a hash of the files that
+decide it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,14 @@ from numpy.typing import NDArray
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "ulp.json"
-SOURCES = ("lanes.py", "vmath.py", "vpower.py", "vtrig.py")
+# The files that decide the functions of a module, beside those of all.
+SOURCES: dict[str, tuple[str, ...]] = {
+    "vmath": (),
+    "vtrig": ("vtrig.py",),
+    "vwide": ("vpower.py", "vwide.py"),
+    "vinverse": ("vtrig.py", "vinverse.py"),
+}
+SHARED = ("lanes.py", "vmath.py")
 CHUNK = 1 << 20
 Floats = NDArray[np.float32]
 
@@ -47,6 +54,16 @@ def _log(x: float) -> float:
 
 
 @njit(error_model="numpy")
+def _log2(x: float) -> float:
+    return -np.inf if x == 0 else (np.nan if x < 0 else np.log2(x))
+
+
+@njit(error_model="numpy")
+def _log10(x: float) -> float:
+    return -np.inf if x == 0 else (np.nan if x < 0 else math.log10(x))
+
+
+@njit(error_model="numpy")
 def _log1p(x: float) -> float:
     return -np.inf if x == -1 else (np.nan if x < -1 else math.log1p(x))
 
@@ -62,6 +79,10 @@ REFERENCES: dict[str, tuple[str, Callable[[float], float]]] = {
     "erf": ("vmath", njit(lambda x: math.erf(x))),
     "sin": ("vtrig", njit(lambda x: math.sin(x))),
     "cos": ("vtrig", njit(lambda x: math.cos(x))),
+    "log2": ("vwide", _log2),
+    "log10": ("vwide", _log10),
+    "erfc": ("vwide", njit(lambda x: math.erfc(x))),
+    "arctan": ("vinverse", njit(lambda x: math.atan(x))),
 }
 
 
@@ -74,9 +95,10 @@ def _prelude(module: str) -> Any:
     return importlib.import_module(f"{HERE.name}.{module}")
 
 
-def digest() -> str:
-    """Return the hash of the files that decide the bits of the functions."""
-    text = b"".join((HERE / name).read_bytes() for name in SOURCES)
+def digest(name: str) -> str:
+    """Return the hash of the files that decide the bits of a function."""
+    files = (*SHARED, *SOURCES[REFERENCES[name][0]])
+    text = b"".join((HERE / file).read_bytes() for file in files)
     return hashlib.sha256(text).hexdigest()[:16]
 
 
@@ -136,22 +158,22 @@ class Checker:
         return y
 
 
-def check_all(name: str) -> dict[str, float]:
-    """Try every float32 and return the worst, {"ulp": the error, "at": its input}.
+def check_all(name: str) -> dict[str, float | str]:
+    """Try every float32 and return {"ulp": the worst error, "at": its input, "hash"}.
 
     A difference in NaN counts as infinite, a zero of the wrong sign as more than 100.
     """
-    check = Checker(name)
+    check, sources = Checker(name), digest(name)
     for first in range(-(2**31), 2**31, CHUNK):
         bits = np.arange(first, first + CHUNK, dtype=np.int64).astype(np.int32)
         check(bits.view(np.float32))
-    return {"ulp": round(float(check.worst[0]), 4), "at": float(check.worst[1])}
+    error, at = (float(x) for x in check.worst)
+    return {"ulp": round(error, 4), "at": at, "hash": sources}
 
 
 def main(arguments: list[str]) -> None:
     """Check the functions named (default: all) and store what was found."""
-    stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    found = stored if stored.get("hash") == digest() else {"hash": digest()}
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if arguments != ["--show"]:
         for name in arguments or REFERENCES:
             found[name] = check_all(name)

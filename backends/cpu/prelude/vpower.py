@@ -29,8 +29,11 @@ _EXP2 = (
 ROUNDER64 = 6755399441055744.0
 
 
-def _log2(x: Lanes) -> Lanes:
-    """Compute log2 of non-negative float32 lanes as float64, to 40 bits."""
+def log2_wide(x: Lanes) -> Lanes:
+    """Compute log2 of non-negative float32 lanes as float64, to 40 bits.
+
+    Of 0 it is -inf; inf and NaN stay.
+    """
     tiny = x < 2.0**-126
     normal = select(tiny, x * 2.0**23, x)
     # k such that the significand lies in [sqrt(1/2), sqrt(2))
@@ -39,15 +42,17 @@ def _log2(x: Lanes) -> Lanes:
     k = (shift >> 23).convert("sitofp", DOUBLE)
     k = select(tiny, k - 23.0, k)
     s = (m - 1.0) / (m + 1.0)
-    return fma(horner(s * s, _LOG2), s, k)
+    log = fma(horner(s * s, _LOG2), s, k)
+    log = select(x < INFINITY, log, x.convert("fpext", DOUBLE))
+    return select(x.eq(0.0), -INFINITY, log)
 
 
-def _exp2(t: Lanes) -> Lanes:
-    """Compute 2**t of float64 lanes, |t| < 1000, rounded to float32."""
+def exp2_wide(t: Lanes) -> Lanes:
+    """Compute 2**t of float64 lanes, |t| < 1000, to 34 bits."""
     rounded = t + ROUNDER64
     y = horner(t - (rounded - ROUNDER64), _EXP2)
     scale = ((rounded.bits() + 1023) << 52).floats()
-    return (y * scale).convert("fptrunc", FLOAT)
+    return y * scale
 
 
 @elementary(per_lane("pow"))
@@ -59,13 +64,10 @@ def power(x: Lanes, y: Lanes) -> Lanes:
     """
     size = x.intrinsic("fabs")
     # Doubles carry the 8 bits that the exponent takes from the logarithm's accuracy.
-    log = _log2(size)
-    log = select(size < INFINITY, log, size.convert("fpext", DOUBLE))
-    log = select(size.eq(0.0), -INFINITY, log)
-    t = log * y.convert("fpext", DOUBLE)
+    t = log2_wide(size) * y.convert("fpext", DOUBLE)
     t = select(t > 300.0, 300.0, t)
     t = select(t < -300.0, -300.0, t)
-    result = _exp2(t)
+    result = exp2_wide(t).convert("fptrunc", FLOAT)
     # 0 * inf above is NaN, but (-1)**inf is 1.
     result = select(size.eq(1.0) & ~y.isnan(), 1.0, result)
 

@@ -10,7 +10,10 @@ from graphc.ir.program.program import Nest as Nest
 from graphc.ir.program.program import Phase as Phase
 from graphc.ir.program.program import Program as Program
 from graphc.ir.program.program import Reduce as Reduce
+from graphc.ir.program.program import Region as Region
 from graphc.ir.program.program import Schedule as Schedule
 from graphc.ir.program.program import Space as Space
 from graphc.ir.program.program import Statement as Statement
 from graphc.ir.program.program import Store as Store
+from graphc.ir.program.program import Task as Task
+from graphc.ir.program.program import While as While

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.ir.program.program import Nest, Program, Statement
-from graphc.ir.scalar import Axis, Load, walk
+from graphc.ir.scalar import Axis, Load, is_uniform, walk
 
 
 def depends_on_itself(nest: Nest, name: str) -> bool:
@@ -20,8 +20,7 @@ def depends_on_itself(nest: Nest, name: str) -> bool:
     if len(targets) != 1:
         return bool(targets)
     index, axes = targets[0]
-    moving = [e for i in index for e in walk(i)]
-    if not all(isinstance(e, Axis) or not e.args for e in moving):
+    if not all(isinstance(e, Axis) or not e.args or is_uniform(e) for e in index):
         return True
     for phase in nest.phases:
         for e in walk(*phase.roots):

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import LoweringError
 from graphc.ir.dims import evaluate
 from graphc.ir.program.program import (
+    ARGS,
     Barrier,
     Call,
     If,
@@ -23,12 +23,21 @@ from graphc.ir.program.program import (
     Phase,
     Program,
     Statement,
+    While,
 )
 from graphc.ir.program.program import Reduce as ReduceStep
+from graphc.ir.program.routines import routine
 from graphc.ir.scalar import Axis, Expr, Load, Ref, SizeOf, evaluate_expr
 
 Array = np.ndarray[Any, Any]
-_UFUNC = {"sum": np.add, "max": np.maximum, "min": np.minimum}
+_UFUNC: dict[str, Any] = {
+    "sum": np.add,
+    "prod": np.multiply,
+    "max": np.maximum,
+    "min": np.minimum,
+    "any": np.logical_or,
+    "all": np.logical_and,
+}
 
 
 def run_program(
@@ -62,10 +71,23 @@ def _run(
                 _run(s.body, arrays, sizes)
         elif isinstance(s, If):
             _run(s.then if arrays[s.condition] else s.otherwise, arrays, sizes)
+        elif isinstance(s, While):
+            _run(s.test, arrays, sizes)
+            while arrays[s.condition]:
+                _run(s.body, arrays, sizes)
+                _run(s.test, arrays, sizes)
         elif isinstance(s, Call):
-            raise LoweringError(f"no meaning is known for the routine {s.routine!r}")
+            run_call(s, arrays, sizes)
         else:
             assert isinstance(s, Barrier)
+
+
+def run_call(call: Call, arrays: dict[str, Array], sizes: Mapping[str, int]) -> None:
+    """Run a library routine on arrays, in place."""
+    given = tuple(arrays[n] for n in call.reads)
+    found = routine(call.routine).meaning(given, call.bound(sizes))
+    for name, value in zip(call.writes, found, strict=True):
+        arrays[name][...] = np.reshape(value, arrays[name].shape)
 
 
 def run_nest(nest: Nest, arrays: dict[str, Array], sizes: Mapping[str, int]) -> None:
@@ -123,8 +145,9 @@ def _reduce(r: ReduceStep, values: list[Array], phase: Phase, outer: int) -> Arr
     flat = [v.reshape(*lead, inner) for v in values]
     dtype = values[-1].dtype
     with np.errstate(all="ignore"):
-        if r.monoid == "argmax":
-            best = np.argmax(flat[0], axis=-1)
+        if r.monoid in ARGS:
+            search = np.argmax if r.monoid == "argmax" else np.argmin
+            best = search(flat[0], axis=-1)
             found = np.take_along_axis(flat[1], best[..., None], axis=-1)[..., 0]
         else:
             found = _UFUNC[r.monoid].reduce(flat[0], axis=-1, dtype=dtype)

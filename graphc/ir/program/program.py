@@ -2,7 +2,9 @@
 
     Nest      parallel axes; at each of their points a sequence of phases, each a
               loop over axes of its own that reduces or stores
-    Loop, If  regions: a counted loop, a branch on a scalar buffer
+    Loop      a region that runs a number of times
+    If        one of two regions, by a scalar buffer
+    While     a region that runs as long as another says so
     Call      a library routine
     Barrier   what comes after it sees what was written before it
 
@@ -13,14 +15,14 @@ contraction reduces once and its epilogue stores.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from graphc.ir.dims import Size, product
+from graphc.ir.dims import Dim, Size, evaluate, product
 from graphc.ir.graph import Guard
 from graphc.ir.nodes import Node, Tensor
 from graphc.ir.origins import Origin
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from graphc.ir.program.memory import MemoryPlan
 
 Space = Literal["input", "state", "constant", "output", "temp"]
+ARGS = ("argmax", "argmin")  # the monoids of (value, position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +76,12 @@ class LoopAxis:
 class Reduce:
     """An accumulator: values are reduced by a monoid over a phase's axes.
 
-    `argmax` reduces (value, position) to the position; the others one value.
+    `argmax` and `argmin` reduce (value, position) to the position; the others one
+    value, which is a bool for `any` and `all`.
     """
 
     name: str
-    monoid: str  # sum, max, min, argmax
+    monoid: str  # sum, prod, max, min, any, all, argmax, argmin
     values: tuple[Expr, ...]
 
     @property
@@ -172,11 +176,26 @@ class Nest:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """Runs its body `count` times; `index` is a scalar buffer that counts them."""
+    """Runs its body `count` times.
+
+    index: a scalar int64 buffer that holds 0, 1, ... count - 1; the body only reads it.
+    Nests address the slice of a turn by it: `xs[i[], i0]`. The end of a turn is a
+    barrier: each turn sees all that those before it wrote. After the last turn it is
+    none, since there may be no turn; `place-barriers` puts one there.
+    """
 
     index: str
     count: Size
     body: tuple[Statement, ...]
+
+    @property
+    def bodies(self) -> tuple[tuple[Statement, ...], ...]:
+        """Its regions."""
+        return (self.body,)
+
+    def with_bodies(self, body: tuple[Statement, ...]) -> Loop:
+        """Return it with another region."""
+        return replace(self, body=body)
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -198,6 +217,17 @@ class If:
     otherwise: tuple[Statement, ...] = ()
 
     @property
+    def bodies(self) -> tuple[tuple[Statement, ...], ...]:
+        """Its regions."""
+        return self.then, self.otherwise
+
+    def with_bodies(
+        self, then: tuple[Statement, ...], otherwise: tuple[Statement, ...]
+    ) -> If:
+        """Return it with other regions."""
+        return replace(self, then=then, otherwise=otherwise)
+
+    @property
     def reads(self) -> tuple[str, ...]:
         """The buffers it reads."""
         inner = _union(s.reads for s in (*self.then, *self.otherwise))
@@ -210,14 +240,71 @@ class If:
 
 
 @dataclass(frozen=True, slots=True)
+class While:
+    """Runs `test`, and as long as that leaves `condition` true, `body` and it again.
+
+    condition: a scalar bool buffer, which `test` writes. The end of `test` and the end
+    of `body` are barriers.
+    """
+
+    condition: str
+    test: tuple[Statement, ...]
+    body: tuple[Statement, ...]
+
+    @property
+    def bodies(self) -> tuple[tuple[Statement, ...], ...]:
+        """Its regions."""
+        return self.test, self.body
+
+    def with_bodies(
+        self, test: tuple[Statement, ...], body: tuple[Statement, ...]
+    ) -> While:
+        """Return it with other regions."""
+        return replace(self, test=test, body=body)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The buffers it reads."""
+        inner = _union(s.reads for s in (*self.test, *self.body))
+        return tuple(dict.fromkeys((self.condition, *inner)))
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """The buffers it writes."""
+        return _union(s.writes for s in (*self.test, *self.body))
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
-    """A library routine on buffers. parallel: whether it uses threads of its own."""
+    """A routine of `routines.py` on whole buffers; none that it writes it also reads.
+
+    options: (name, number) pairs; a number may be a size. parallel: whether shares of
+    it may run at once. nodes, origins and summary are no part of what it is.
+    """
 
     routine: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     options: tuple[tuple[str, Any], ...] = ()
     parallel: bool = False
+    nodes: tuple[Node, ...] = field(default=(), compare=False)
+    origins: tuple[Origin, ...] = field(default=(), compare=False)
+    summary: str = field(default="", compare=False)
+
+    @property
+    def name(self) -> str:
+        """The routine's name, as a kernel may bear it."""
+        return self.routine.replace(".", "_")
+
+    def replace(self, **changes: Any) -> Call:
+        """Return the call with some parts replaced."""
+        return replace(self, **changes)
+
+    def bound(self, sizes: Mapping[str, int]) -> dict[str, Any]:
+        """Return its options with all sizes as numbers."""
+        return {
+            k: evaluate(v, sizes) if isinstance(v, Dim) else v for k, v in self.options
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +315,9 @@ class Barrier:
     writes: tuple[str, ...] = ()
 
 
-Statement = Nest | Loop | If | Call | Barrier
+Task = Nest | Call  # what a kernel runs
+Region = Loop | If | While  # what has bodies
+Statement = Task | Region | Barrier
 
 
 def _union(groups: Any) -> tuple[str, ...]:
@@ -263,6 +352,11 @@ class Program:
     def nests(self) -> tuple[Nest, ...]:
         """All nests in order, those inside loops and branches included."""
         return tuple(s for s in flat(self.body) if isinstance(s, Nest))
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """All nests and calls in order, those inside loops and branches included."""
+        return tuple(s for s in flat(self.body) if isinstance(s, (Nest, Call)))
 
     def root(self, name: str) -> str:
         """Return the buffer that owns a buffer's elements."""
@@ -307,7 +401,37 @@ def flat(body: tuple[Statement, ...]) -> Iterator[Statement]:
     """Yield statements in order, those of regions after their owner."""
     for statement in body:
         yield statement
-        if isinstance(statement, Loop):
-            yield from flat(statement.body)
-        elif isinstance(statement, If):
-            yield from flat((*statement.then, *statement.otherwise))
+        if isinstance(statement, Region):
+            for inner in statement.bodies:
+                yield from flat(inner)
+
+
+Body = tuple[Statement, ...]
+
+
+def within(statement: Statement, change: Callable[[Body], Body]) -> Statement:
+    """Return a statement with its regions changed, itself if none is."""
+    if not isinstance(statement, Region):
+        return statement
+    old = statement.bodies
+    new = tuple(change(body) for body in old)
+    same = all(a is b for a, b in zip(new, old, strict=True))
+    return statement if same else statement.with_bodies(*new)
+
+
+def levels(body: Sequence[Statement]) -> int:
+    """Return how many barriers stand on the longest way through a body.
+
+    Barriers count what must lie apart in memory: what is used last on one level and
+    what is used first on a later one never meet.
+    """
+    return sum(1 if isinstance(s, Barrier) else levels_in(s) for s in body)
+
+
+def levels_in(statement: Statement) -> int:
+    """Return how many barriers stand on the longest way through one turn of regions."""
+    if isinstance(statement, If):
+        return max(map(levels, statement.bodies))
+    if isinstance(statement, While):
+        return levels(statement.test) + 1 + levels(statement.body)
+    return levels(statement.body) if isinstance(statement, Loop) else 0

@@ -17,6 +17,8 @@ from graphc.ir.program.program import (
     Reduce,
     Statement,
     Store,
+    Task,
+    While,
 )
 from graphc.ir.scalar import Apply, Expr, Load, load, rebuild, show, walk
 
@@ -54,11 +56,7 @@ def _body(body: tuple[Statement, ...], pad: str) -> list[str]:
         elif isinstance(s, Barrier):
             lines.append(f"{pad}barrier")
         elif isinstance(s, Call):
-            options = "".join(f" {k}={v}" for k, v in s.options)
-            lines.append(
-                f"{pad}call {s.routine}({', '.join(s.reads)}) -> "
-                f"{', '.join(s.writes)}{options}"
-            )
+            lines.append(f"{pad}{call_line(s)}{_note(s)}")
         elif isinstance(s, Loop):
             lines.append(f"{pad}loop {s.index}: {s.count} {{")
             lines += [*_body(s.body, pad + "  "), f"{pad}}}"]
@@ -69,7 +67,24 @@ def _body(body: tuple[Statement, ...], pad: str) -> list[str]:
                 lines.append(f"{pad}}} else {{")
                 lines += _body(s.otherwise, pad + "  ")
             lines.append(f"{pad}}}")
+        elif isinstance(s, While):
+            lines += [f"{pad}while {s.condition} {{", *_body(s.test, pad + "  ")]
+            lines += [f"{pad}}} do {{", *_body(s.body, pad + "  "), f"{pad}}}"]
     return lines
+
+
+def call_line(call: Call, names: Mapping[str, str] | None = None) -> str:
+    """Return a call as a line of text; `names` are other names for its buffers."""
+    known = names or {}
+    reads, writes = (
+        ", ".join(known.get(n, n) for n in group) for group in (call.reads, call.writes)
+    )
+    options = "".join(f" {k}={v}" for k, v in call.options)
+    return f"call {call.routine}({reads}) -> {writes}{options}"
+
+
+def _note(s: Task) -> str:
+    return f"  // {s.summary}" if s.summary else ""
 
 
 def nest_lines(
@@ -84,8 +99,7 @@ def nest_lines(
         s = nest.schedule
         parts = [s.strategy, *([f"{s.rows} by"] if s.rows else []), s.axis or "one"]
         how = f" {{{' '.join(parts)} x{s.lanes}{'' if s.parallel else ', serial'}}}"
-    note = f"  // {nest.summary}" if nest.summary else ""
-    lines = [f"{pad}nest {nest.name} ({axes}){how}{note}"]
+    lines = [f"{pad}nest {nest.name} ({axes}){how}{_note(nest)}"]
     for phase in nest.phases:
         lines += _phase(nest, phase, pad + "  ")
     return lines

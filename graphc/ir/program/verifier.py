@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graphc.errors import VerifyError
 from graphc.ir.program.program import (
+    ARGS,
     Barrier,
     Call,
     If,
@@ -12,10 +13,12 @@ from graphc.ir.program.program import (
     Program,
     Statement,
 )
+from graphc.ir.program.routines import ROUTINES
 from graphc.ir.scalar import Axis, Load, Ref, walk
 from graphc.ir.types import bool_, int64
 
-MONOIDS = {"sum": 1, "max": 1, "min": 1, "argmax": 2}
+MONOIDS = {"sum": 1, "prod": 1, "max": 1, "min": 1, "any": 1, "all": 1}
+MONOIDS |= {"argmax": 2, "argmin": 2}
 
 
 def verify_program(program: Program) -> None:
@@ -69,22 +72,60 @@ def _check_body(
                 found.append(
                     f"{_name(s)} reads {', '.join(early)} before it is written"
                 )
+        if isinstance(s, Call):
+            _check_call(program, s, found)
+        if isinstance(s, Region):
+            _check_region(program, s, written, found)
+            continue
         for n in s.writes:
             if program.buffers[n].space in ("input", "constant"):
                 found.append(f"{_name(s)} writes the {program.buffers[n].space} {n}")
             written.add(program.root(n))
-        if isinstance(s, Loop):
-            _check_body(program, s.body, written, found)
-        if isinstance(s, If):
-            if program.buffers[s.condition].type.dtype is not bool_:
-                found.append(f"if {s.condition}: not a bool")
-            _check_body(program, (*s.then, *s.otherwise), written, found)
+
+
+def _check_region(
+    program: Program, s: Region, written: set[str], found: list[str]
+) -> None:
+    cell = s.index if isinstance(s, Loop) else s.condition
+    wanted = int64 if isinstance(s, Loop) else bool_
+    if program.buffers[cell].type != TensorType(wanted, ()):
+        what = "int64" if isinstance(s, Loop) else "bool"
+        found.append(
+            f"{_name(s)}: {cell} is {program.buffers[cell].type}, not a scalar {what}"
+        )
+    if isinstance(s, Loop):
+        if program.buffers[cell].space != "temp":
+            found.append(f"{_name(s)}: {cell} is no temporary")
+        written.add(program.root(cell))
+    elif isinstance(s, If) and program.root(cell) not in written:
+        found.append(f"{_name(s)}: {cell} is read before it is written")
+    # What a turn changes while others still ask for it would lead them astray.
+    kept = {Loop: ("body", s.bodies[0]), While: ("body", s.bodies[-1])}.get(type(s))
+    if kept and program.root(cell) in {
+        program.root(n) for inner in kept[1] for n in inner.writes if n in program.buffers
+    }:
+        found.append(f"{_name(s)}: its {kept[0]} writes {cell}")
+    ways = [set(written) for _ in s.bodies]
+    for body, way in zip(s.bodies, ways, strict=True):
+        if isinstance(s, While):
+            way = written  # noqa: PLW2901
+        _check_body(program, body, way, found)
+    written.update(*ways)
 
 
 def _name(s: Statement) -> str:
     if isinstance(s, Nest):
         return f"nest {s.name}"
     return f"call {s.routine}" if isinstance(s, Call) else type(s).__name__.lower()
+
+
+def _check_call(program: Program, call: Call, found: list[str]) -> None:
+    if call.routine not in ROUTINES:
+        found.append(f"call {call.routine}: there is no such routine")
+    read = {program.root(n) for n in call.reads}
+    both = [n for n in call.writes if program.root(n) in read]
+    if both:
+        found.append(f"call {call.routine} writes {', '.join(both)}, which it reads")
 
 
 def _check_nest(program: Program, nest: Nest, found: list[str]) -> None:
@@ -111,8 +152,10 @@ def _check_nest(program: Program, nest: Nest, found: list[str]) -> None:
         for r in phase.reduces:
             if len(r.values) != MONOIDS.get(r.monoid):
                 found.append(f"nest {nest.name}: no reduction {r.monoid} of {r.values}")
-            if r.monoid == "argmax" and r.values[-1].dtype is not int64:
+            if r.monoid in ARGS and r.values[-1].dtype is not int64:
                 found.append(f"nest {nest.name}: the position of {r.name} is no int64")
+            if r.monoid in ("any", "all") and r.dtype is not bool_:
+                found.append(f"nest {nest.name}: {r.name} is no bool")
             if r.name in results:
                 found.append(f"nest {nest.name}: {r.name} is reduced twice")
             results[r.name] = r.dtype

@@ -44,7 +44,7 @@ def test_layers_of_different_widths_share_their_kernel():
     for i, (a, b) in enumerate([(64, 64), (64, 32), (32, 100), (100, 3)]):
         h = layer(f"l{i}", a, b, h)
     source = module_of([x], [h])
-    assert len(source.calls) == 4
+    assert len(source.steps) == 4
     assert len(source.kernels) == 1
 
 

@@ -107,7 +107,8 @@ HARD = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.25, -2.5, 3.0, -7.0, 88
 HARD += [-88.0, 1e-30, 4e9, -4e9, 1e19, -1e19]
 HARD_INTS = [0, 1, -1, 2, -2, 7, -7, 100, -(2**31), 2**31 - 1]
 FLOATS_ONLY = {"exp", "log", "log1p", "expm1", "sqrt", "rsqrt", "tanh", "cos", "pow"}
-FLOATS_ONLY |= {"floor"}
+FLOATS_ONLY |= {"log2", "log10", "sin", "arctan", "erf", "erfc"}
+FLOATS_ONLY |= {"floor", "ceil", "trunc", "round"}
 UNARY = [p for p in PRIMITIVES.values() if p.arity == 1]
 BINARY = [p for p in PRIMITIVES.values() if p.arity == 2]
 

@@ -69,7 +69,7 @@ def test_equal_kernels_are_compiled_once() -> None:
     step = graphc.compile([x], graphc.relu(h @ ws[1]), backend="cuda")
     assert len(step.program.nests) == 2
     (kernel,) = step.kernels
-    assert len(kernel.nests) == 2
+    assert len(kernel.tasks) == 2
 
 
 @no_device

@@ -124,7 +124,7 @@ CURVED_OPS = {
     "mul", "div", "pow", "exp", "log", "log1p", "expm1", "sqrt", "rsqrt", "tanh",
     "sigmoid", "softplus", "mean", "var", "logsumexp", "norm", "softmax", "log_softmax",
     "matmul", "sum", "max", "min", "where", "custom_gradient", "relu", "abs", "maximum",
-    "minimum",
+    "minimum", "cumprod", "linear_recurrence",
 }  # fmt: skip
 CURVED = [
     case

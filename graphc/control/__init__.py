@@ -1,0 +1,1 @@
+"""Loops and branches: ops that own the regions they run."""

@@ -1,0 +1,262 @@
+"""The gradient of a scan: another scan, which runs the other way.
+
+    forward     c, y[t]  = body(c, x[t], k)
+    backward    gc, gx[t] = gc', gy[t] pulled through the body;   gk += ...
+
+The body's own gradient is a graph over its arguments and the cotangents. What of it
+does not depend on a cotangent belongs to the forward scan; of that, only what the rest
+reads is kept, a stack with an entry a step. What costs nothing to have again (what is
+stepped over or captured, what only moves elements, arithmetic on what is kept anyway)
+is not kept.
+
+The forward scan here returns more than the one that it stands for; the pass
+`merge-scans` makes one of the two.
+
+Source: reverse accumulation through loops as in Griewank and Walther, "Evaluating
+Derivatives", 2008; splitting by what is known as in JAX's partial evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from graphc.autodiff.reverse import carry_back, stable_form
+from graphc.control.scan_op import SCAN, Scan, split
+from graphc.control.tidy import tidy
+from graphc.ir.dims import Size
+from graphc.ir.leaves import make_args
+from graphc.ir.nodes import Node, Region, Tensor, make, topological
+from graphc.ir.op import Pointwise
+from graphc.ir.scalar import PRIMITIVES, Apply, lift, ref, walk
+from graphc.ops.creation import CONSTANT, zeros
+from graphc.ops.shape import concatenate
+
+CHEAP = 4  # flops: what is less than reading and writing an element of memory
+
+
+def scan_gradient(node: Node, cotangents: Sequence[Any]) -> list[Tensor | None]:
+    """Return the cotangents of a scan's inputs."""
+    return _Backward(node, cotangents).run()
+
+
+class _Backward:
+    def __init__(self, node: Node, cotangents: Sequence[Tensor | None]) -> None:
+        self.node = node
+        self.attrs: Scan = node.attrs
+        (region,) = node.regions
+        self.args = region.args
+        n = self.attrs.carries
+        self.outputs, self.args = stable_form(region.outputs, region.args)
+        self.carries, self.xs, self.consts = split(self.attrs, self.args)
+        self.finals, self.stacks = cotangents[:n], cotangents[n:]
+
+    def run(self) -> list[Tensor | None]:
+        n = self.attrs.carries
+        floats = [i for i in range(n) if self.carries[i].dtype.is_float]
+        given = [j for j, g in enumerate(self.stacks) if g is not None]
+        # The body's gradient, from a cotangent of each carry and each stacked output.
+        at_carry = make_args([self.carries[i].type for i in floats])
+        at_y = make_args([self.outputs[n + j].type for j in given])
+        seeded = [self.outputs[i] for i in floats]
+        seeded += [self.outputs[n + j] for j in given]
+        found = carry_back(seeded, [*at_carry, *at_y], self.args)
+        to_carry = [found[i] for i in floats]
+        to_x = [j for j in range(n, n + len(self.xs)) if found[j] is not None]
+        to_const = [
+            k for k in range(n + len(self.xs), len(found)) if found[k] is not None
+        ]
+        adds = make_args([self.args[k].type for k in to_const])
+        new_carry = [
+            zeros(a.shape, a.dtype) if g is None else g
+            for a, g in zip(at_carry, to_carry, strict=True)
+        ]
+        sums = [a + found[k] for a, k in zip(adds, to_const, strict=True)]
+        outputs = [*new_carry, *sums, *(found[j] for j in to_x)]
+        # What the body's gradient needs of the forward pass.
+        kept = _Kept([*at_carry, *at_y, *adds], outputs, [*self.xs, *self.consts])
+        stacks = self._forward(kept.stacked)
+        inits = [
+            zeros(self.carries[i].shape, self.carries[i].dtype)
+            if self.finals[i] is None
+            else self.finals[i]
+            for i in floats
+        ]
+        inits += [zeros(a.shape, a.dtype) for a in adds]
+        where = dict(zip(self.args, self.node.inputs, strict=True))
+        steps: dict[Tensor, Tensor] = {}
+        for j, arg in zip(given, at_y, strict=True):
+            steps[arg] = self.stacks[j]  # type: ignore[assignment]
+        steps.update(zip(kept.stacked, stacks, strict=True))
+        stepped = set(self.xs)
+        steps.update({t: where[t] for t in kept.known if t in stepped})
+        consts = {t: where[t] for t in kept.known if t not in stepped}
+        return self._scan(
+            [*at_carry, *adds], inits, steps, consts, outputs,
+            (floats, to_x, to_const),
+        )  # fmt: skip
+
+    def _forward(self, kept: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return the stacks of what the backward pass needs, from the forward scan."""
+        if not kept:
+            return ()
+        region = Region(self.args, [*self.outputs, *kept])
+        found = make(SCAN, self.node.inputs, self.attrs, [region])
+        return found[len(self.outputs) :]
+
+    def _scan(
+        self,
+        carried: Sequence[Tensor],
+        inits: Sequence[Any],
+        steps: dict[Tensor, Tensor],
+        consts: dict[Tensor, Tensor],
+        outputs: Sequence[Tensor],
+        which: tuple[list[int], list[int], list[int]],
+    ) -> list[Tensor | None]:
+        """Make the backward scan and say what is the cotangent of which input."""
+        floats, to_x, to_const = which
+        length, over, ahead = self._window(steps)
+        inner = dict(zip(steps, make_args([s.type for s in steps]), strict=True))
+        inner |= dict(zip(consts, make_args([c.type for c in consts]), strict=True))
+        inner |= {c: c for c in carried}
+        results = _substituted(outputs, inner)
+        args = [*carried, *(inner[t] for t in steps), *(inner[t] for t in consts)]
+        region = Region(args, results)
+        attrs = Scan(len(carried), len(steps), length, not self.attrs.reverse)
+        attrs = replace(attrs, truncate=0)
+        made = tidy(make(SCAN, [*inits, *over, *consts.values()], attrs, [region]))
+        back: list[Tensor | None] = [None] * len(self.node.inputs)
+        for i, g in zip(floats, made, strict=False):
+            # What lies before the window has no influence that is counted.
+            back[i] = g if ahead == 0 else zeros(g.shape, g.dtype)
+        for k, g in zip(to_const, made[len(floats) :], strict=False):
+            back[k] = g
+        for j, g in zip(to_x, made[len(carried) :], strict=True):
+            back[j] = self._padded(g, ahead)
+        return back
+
+    # --- truncation ---------------------------------------------------------------
+
+    def _window(self, steps: dict[Tensor, Tensor]) -> tuple[Size, list[Tensor], Size]:
+        """Return how many steps to go back through, their slices, and the rest."""
+        whole, most = self.attrs.length, self.attrs.truncate
+        if most == 0 or (isinstance(whole, int) and whole <= most):
+            return whole, list(steps.values()), 0
+        ahead = whole - most
+        last = slice(0, most) if self.attrs.reverse else slice(ahead, None)
+        return most, [t[last] for t in steps.values()], ahead
+
+    def _padded(self, g: Tensor, ahead: Size) -> Tensor:
+        """Return a stack of the window's cotangents, 0 for the steps before it."""
+        if ahead == 0:
+            return g
+        nothing = zeros((ahead, *g.shape[1:]), g.dtype)
+        both = [g, nothing] if self.attrs.reverse else [nothing, g]
+        return concatenate(both, 0)
+
+
+class _Kept:
+    """What a body's gradient reads of the forward pass.
+
+    stacked: tensors of the forward body to keep, one entry a step. known: arguments
+    of the body that are at hand anyway.
+    """
+
+    def __init__(
+        self, late: Sequence[Tensor], outputs: Sequence[Tensor], known: Sequence[Tensor]
+    ) -> None:
+        self._known = set(known)
+        order = topological(outputs)
+        depends = {a.node for a in late}
+        for node in order:
+            if any(t.node in depends for t in node.inputs):
+                depends.add(node)
+        border: dict[Tensor, None] = {}
+        for node in order:
+            if node in depends:
+                border.update({t: None for t in node.inputs if t.node not in depends})
+        border.update({t: None for t in outputs if t.node not in depends})
+        self.known: dict[Tensor, None] = {}
+        kept: dict[Tensor, None] = {}
+        for tensor in border:
+            self._add(tensor, kept)
+        self.stacked = list(self._cheaper(kept))
+
+    def _add(self, tensor: Tensor, kept: dict[Tensor, None]) -> None:
+        """Keep a tensor, or what it can be had from for nothing."""
+        if tensor in self._known:
+            self.known[tensor] = None
+        elif _moves(tensor.node):
+            for t in tensor.node.inputs:
+                self._add(t, kept)
+        else:
+            kept[tensor] = None
+
+    def _cheaper(self, kept: dict[Tensor, None]) -> dict[Tensor, None]:
+        """Keep fewer bytes by computing again what arithmetic on others gives."""
+        changed = True
+        while changed:
+            changed = False
+            for tensor in list(kept):
+                if not _is_cheap(tensor.node):
+                    continue
+                rest = {t: None for t in kept if t is not tensor}
+                before = set(rest)
+                for t in tensor.node.inputs:
+                    self._add(t, rest)
+                extra = sum(t.dtype.itemsize for t in rest if t not in before)
+                if extra <= tensor.dtype.itemsize:
+                    kept, changed = rest, True
+                    break
+        return kept
+
+
+def _moves(node: Node) -> bool:
+    """Whether a node's results cost nothing: it moves elements, or makes them."""
+    if node.op.leaf or node.op is CONSTANT:
+        return False
+    how = node.op.lower
+    return not node.inputs or (isinstance(how, Pointwise) and how.layout)
+
+
+def _is_cheap(node: Node) -> bool:
+    """Whether a node is elementwise and little arithmetic."""
+    if node.op.scalar is None:
+        return False
+    leaves = [ref(f"x{i}", t.dtype) for i, t in enumerate(node.inputs)]
+    body = lift(node.op.scalar.body(*leaves), node.results[0].dtype)
+    applied = [e for e in walk(body) if isinstance(e, Apply) and e.prim != "cast"]
+    return sum(PRIMITIVES[e.prim].flops for e in applied) <= CHEAP
+
+
+def _substituted(
+    outputs: Sequence[Tensor], inner: dict[Tensor, Tensor]
+) -> list[Tensor]:
+    """Return outputs computed from other tensors, which the mapping gives."""
+    new = dict(inner)
+    stop = set(inner)
+    for node in _until(outputs, stop):
+        inputs = [new.get(t, t) for t in node.inputs]
+        if all(a is b for a, b in zip(inputs, node.inputs, strict=True)):
+            continue
+        made = Node(node.op, inputs, node.attrs, node.types, node.regions, node.birth)
+        for old, result in zip(node.results, made.results, strict=True):
+            new.setdefault(old, result)
+    return [new.get(t, t) for t in outputs]
+
+
+def _until(outputs: Sequence[Tensor], stop: set[Tensor]) -> list[Node]:
+    """Return the nodes that outputs are computed by, in order, from `stop` on."""
+    order: list[Node] = []
+    done: set[Node] = set()
+    stack = [(t.node, False) for t in reversed(outputs) if t not in stop]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            order.append(node)
+        elif node not in done and not node.op.leaf:
+            done.add(node)
+            stack.append((node, True))
+            stack.extend((t.node, False) for t in node.inputs if t not in stop)
+    return order
