@@ -58,6 +58,9 @@ from graphc.ops.arithmetic import sqrt as sqrt
 from graphc.ops.arithmetic import sub as sub
 from graphc.ops.arithmetic import tanh as tanh
 from graphc.ops.arithmetic import where as where
+from graphc.ops.attention import (
+    scaled_dot_product_attention as scaled_dot_product_attention,
+)
 from graphc.ops.axes import expand_dims as expand_dims
 from graphc.ops.axes import flatten as flatten
 from graphc.ops.axes import moveaxis as moveaxis
@@ -102,9 +105,17 @@ from graphc.ops.einsum import inner as inner
 from graphc.ops.einsum import outer as outer
 from graphc.ops.einsum import tensordot as tensordot
 from graphc.ops.elementwise import elementwise as elementwise
+from graphc.ops.dynamic import dynamic_slice as dynamic_slice
+from graphc.ops.dynamic import dynamic_update_slice as dynamic_update_slice
 from graphc.ops.indexing import one_hot as one_hot
 from graphc.ops.indexing import take as take
+from graphc.ops.kernel import kernel_op as kernel_op
 from graphc.ops.linear import matmul as matmul
+from graphc.ops.normalisation import batch_norm as batch_norm
+from graphc.ops.normalisation import batch_norm_training as batch_norm_training
+from graphc.ops.normalisation import group_norm as group_norm
+from graphc.ops.normalisation import layer_norm as layer_norm
+from graphc.ops.normalisation import rms_norm as rms_norm
 from graphc.ops.numeric import ceil as ceil
 from graphc.ops.numeric import clip as clip
 from graphc.ops.numeric import floor as floor
@@ -153,12 +164,12 @@ from graphc.ops.reduction import min as min
 from graphc.ops.reduction import prod as prod
 from graphc.ops.reduction import sum as sum
 from graphc.ops.regions import custom_gradient as custom_gradient
+from graphc.ops.resize import resize as resize
 from graphc.ops.scans import cummax as cummax
 from graphc.ops.scans import cummin as cummin
 from graphc.ops.scans import cumprod as cumprod
 from graphc.ops.scans import cumsum as cumsum
 from graphc.ops.scans import linear_recurrence as linear_recurrence
-from graphc.ops.resize import resize as resize
 from graphc.ops.shape import concatenate as concatenate
 from graphc.ops.shape import reshape as reshape
 from graphc.ops.shape import transpose as transpose
@@ -174,6 +185,10 @@ from graphc.ops.transcendental import sinh as sinh
 from graphc.ops.transcendental import tan as tan
 from graphc.ops.turn import flip as flip
 from graphc.ops.turn import roll as roll
+from graphc.ops.update import index_add as index_add
+from graphc.ops.update import index_update as index_update
+from graphc.ops.update import put_along_axis as put_along_axis
+from graphc.ops.update import scatter_add as scatter_add
 from graphc.state import Parameter as Parameter
 from graphc.state import parameter as parameter
 from graphc.state import state_updates as state_updates

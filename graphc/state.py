@@ -240,18 +240,23 @@ def initial(name: str, shape: tuple[int, ...], init: Any, seed: int) -> Any:
     if not isinstance(init, str):
         array = np.asarray(init)
         return np.full(shape, array) if array.ndim == 0 else array
-    if init in ("zeros", "ones"):
-        return np.full(shape, float(init == "ones"))
-    spread = _spread(init, shape)
-    if spread is None:
+    if init not in INITIALIZERS:
         raise ArgumentError(
             f"unknown init {init!r} of parameter {name!r}",
             where=here().quoted,
             help="use one of " + ", ".join(INITIALIZERS),
         )
+    return named_initial(init, shape, seed, stream)
+
+
+def named_initial(init: str, shape: tuple[int, ...], seed: int, stream: int) -> Any:
+    """Return the initial values that one of `INITIALIZERS` names."""
+    if init in ("zeros", "ones"):
+        return np.full(shape, float(init == "ones"))
     kind = "normal" if init.endswith("normal") else "uniform"
     drawn = fresh(shape, kind, seed, stream)
-    return (drawn if kind == "normal" else 2 * drawn - 1) * np.float32(spread)
+    spread = np.float32(_spread(init, shape))
+    return (drawn if kind == "normal" else 2 * drawn - 1) * spread
 
 
 INITIALIZERS = (
@@ -266,7 +271,7 @@ INITIALIZERS = (
 )
 
 
-def _spread(init: str, shape: tuple[int, ...]) -> float | None:
+def _spread(init: str, shape: tuple[int, ...]) -> float:
     """Return the limit of a uniform, or the deviation of a normal, initial value."""
     field = int(np.prod(shape[:-2])) if len(shape) > 2 else 1
     fan_in = (shape[-2] if len(shape) > 1 else shape[0] if shape else 1) * field
@@ -279,8 +284,6 @@ def _spread(init: str, shape: tuple[int, ...]) -> float | None:
         "uniform": (0.05**2, 1),
         "normal": (0.05**2, 1),
     }
-    if init not in table:
-        return None
     scale, fan = table[init]
     return float(np.sqrt(scale / (fan or 1)))
 

@@ -18,6 +18,7 @@ from graphc.errors import PassError
 from graphc.ir.graph import Graph
 from graphc.ir.program import Program
 from graphc.ir.target import Target
+from graphc.passes.everywhere import everywhere
 
 Level = Graph | Program
 
@@ -46,9 +47,12 @@ class Pass:
         """Run it; hands over the options and the target if it asks for them."""
         wanted = inspect.signature(self.function).parameters
         offered = {"options": options, "target": target}
-        found: Level = self.function(
-            level, **{k: v for k, v in offered.items() if k in wanted}
-        )
+        given = {k: v for k, v in offered.items() if k in wanted}
+        found: Level
+        if isinstance(level, Graph) and self.result is Graph:
+            found = everywhere(level, lambda graph: self.function(graph, **given))
+        else:
+            found = self.function(level, **given)
         return found
 
 
@@ -68,6 +72,7 @@ def _register(
 def graph_pass(name: str, options: type[Any] = NoOptions) -> Callable[[Any], Any]:
     """Register a pass Graph -> Graph: `f(graph)`, or with `options` and `target`.
 
+    It is applied to the bodies of loops and branches too, inner ones first.
     Running it again under one name replaces the pass.
     Example:
         >>> from graphc import passes

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from graphc.ir.dims import Size
 from graphc.ir.program import Buffer, Nest, Program, Schedule, Statement
-from graphc.ir.program.program import within
+from graphc.ir.program.program import Store, within
 from graphc.ir.scalar import Apply, Expr, Load, linear, walk
 from graphc.ir.target import Target
 from graphc.passes.registry import program_pass
@@ -45,12 +45,18 @@ def choose(nest: Nest, program: Program, target: Target) -> Schedule:
     parallel = bool(nest.axes)
     candidates = [a.name for a in nest.axes[-1:]]
     last = {p.axes[-1].name for p in nest.phases if p.axes}
-    if not any(s.accumulate for p in nest.phases for s in p.stores):
+    if not any(_one_by_one(s) for p in nest.phases for s in p.stores):
         candidates += sorted(last)[:1] if len(last) == 1 else []
     if not candidates:
         return Schedule("vector", "", lanes=target.lanes, parallel=parallel)
     best = min(candidates, key=lambda a: (_awkward(nest, program, a), a))
     return Schedule("vector", best, lanes=target.lanes, parallel=parallel)
+
+
+def _one_by_one(s: Store) -> bool:
+    """Whether several points of a phase may write one element, so order matters."""
+    indexed = any(isinstance(e, Load) for e in walk(*s.index))
+    return s.accumulate or indexed
 
 
 def _awkward(nest: Nest, program: Program, axis: str) -> int:

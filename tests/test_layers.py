@@ -1,7 +1,7 @@
 """Imports run one way: read from the source, those inside functions included.
 
-errors <- ir <- ops <- state <- autodiff <- nn, optim
-                ops <- passes <- backends
+errors <- ir <- ops <- state <- autodiff <- control <- nn, optim
+                ops, control <- passes <- backends
 all of these <- executable <- compiler <- train, viz, cli
 """
 
@@ -20,8 +20,9 @@ IR = {"errors", "ir"}
 OPS = IR | {"ops"}
 STATE = OPS | {"state"}
 GRADIENT = STATE | {"autodiff"}
+CONTROL = GRADIENT | {"control"}
 BACKENDS = OPS | {"passes", "backends"}
-RUN = GRADIENT | {"nn", "optim"} | BACKENDS | {"executable"}
+RUN = CONTROL | {"nn", "optim"} | BACKENDS | {"executable"}
 
 # Layer -> the layers that it may import, itself included.
 ALLOWED = {
@@ -30,9 +31,10 @@ ALLOWED = {
     "ops": OPS,
     "state": STATE,
     "autodiff": GRADIENT,
-    "nn": GRADIENT | {"nn"},
-    "optim": GRADIENT | {"optim"},
-    "passes": OPS | {"passes"},
+    "control": CONTROL,
+    "nn": CONTROL | {"nn"},
+    "optim": CONTROL | {"optim"},
+    "passes": OPS | {"control", "passes"},
     "backends": BACKENDS,
     "executable": RUN,
     "compiler": RUN | {"compiler"},

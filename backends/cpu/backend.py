@@ -22,12 +22,12 @@ from graphc.backends.cpu.module import write_module
 from graphc.backends.cpu.prelude import gemm, native
 from graphc.backends.cpu.prelude.kernel import Kernel, address
 from graphc.backends.cpu.prelude.team import Team, aligned_words, threads
-from graphc.backends.cpu.table import Step, Table
+from graphc.backends.cpu.table import Step, Table, check_depth
 from graphc.backends.cpu.tile_nest import operand_strides
 from graphc.backends.shared.arguments import Argument
-from graphc.backends.shared.costs import bytes_of, flops_of
+from graphc.backends.shared.costs import bytes_of, flops_of, times_run
 from graphc.backends.shared.files import cache_folder, load_module
-from graphc.ir.dims import evaluate
+from graphc.ir.dims import Size, evaluate
 from graphc.ir.graph import Graph
 from graphc.ir.program import Call, Nest, Program, Task
 from graphc.ir.program.memory import Arena
@@ -63,6 +63,7 @@ class CpuBackend:
         for task in program.tasks:
             if isinstance(task, Call):
                 calls.check(task)
+        check_depth(program.body)
         source = write_module(program, tiles)
         native.set_cache_folder(cache_folder() / "objects")
         for nest in program.nests:
@@ -167,12 +168,17 @@ class Bound:
             (self.shapes[n], buffers[n].dtype.numpy) for n in program.outputs
         ]
         limit = threads() if runner.limit is None else min(threads(), runner.limit)
-        work = sum(evaluate(flops_of(s), sizes) for s, _, _ in runner.steps)
-        moved = sum(
-            evaluate(bytes_of(s, self.program), sizes) for s, _, _ in runner.steps
-        )
-        self.team = Team(limit if work + moved > PARALLEL_WORK else 1)
+        self.team = Team(limit if self._work() > PARALLEL_WORK else 1)
         self._place()
+
+    def _work(self) -> int:
+        """Return how many operations and bytes a step takes, all turns counted."""
+        total = 0
+        often = times_run(self.program.body, self.sizes)
+        for (task, _, _), times in zip(self.runner.steps, often, strict=True):
+            work = flops_of(task) + bytes_of(task, self.program)
+            total += times * evaluate(work, self.sizes)
+        return total
 
     # --- tables -------------------------------------------------------------------
 
@@ -235,7 +241,11 @@ class Bound:
         def word(task: Task, word: Argument, at: int) -> int:
             return self._word(task, word, scratch, at)
 
-        self._table = Table(self.program.body, self.runner.steps, word)
+        def number(size: Size) -> int:
+            return evaluate(size, self.sizes)
+
+        body, steps = self.program.body, self.runner.steps
+        self._table = Table(body, steps, word, self._address, number)
         self.team.bind(self._table.rows, len(self._table))
 
     def _word(self, task: Task, word: Argument, scratch: int, at: int) -> int:
@@ -245,11 +255,7 @@ class Bound:
             return evaluate(value, self.sizes)
         if word.kind == "buffer":
             assert isinstance(value, str)
-            if value in self._fixed:
-                return self._fixed[value]
-            # An input or an output: its address comes with each call.
-            self._patches[self._given.index(value)].append(at)
-            return 0
+            return self._address(value, at)
         if isinstance(task, Call):
             return scratch if word.kind == "scratch" else self._scratch_size // 8
         if word.kind == "routine":
@@ -265,6 +271,15 @@ class Bound:
         if word.name == "room":
             return self._scratch_size // task.phases[0].reduces[0].dtype.itemsize
         return int(self._copies(task)[value == "pack a"])
+
+    def _address(self, name: str, at: int) -> int:
+        """Return where a buffer lies; `at` is the word that will say so."""
+        root = self.program.root(name)
+        if root in self._fixed:
+            return self._fixed[root]
+        # An input or an output: its address comes with each call.
+        self._patches[self._given.index(root)].append(at)
+        return 0
 
     # --- running ------------------------------------------------------------------
 

@@ -1,4 +1,15 @@
-"""The table of a step: a row for each task, and the words that its kernel reads."""
+"""The table of a step: a row for each task, and the words that its kernel reads.
+
+    loop i: 3 {          BEGIN i
+      nest a        =>   a
+    }                    AGAIN i 3, back to a, after a barrier
+    if c {               JUMP where c is 0, to after b
+      nest b             b
+    }
+
+Loops and branches are rows that lead to other rows, so a table has as many rows for
+three turns as for three thousand.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +21,51 @@ import numpy as np
 from graphc.backends.cpu.prelude import layout
 from graphc.backends.cpu.prelude.team import aligned_words
 from graphc.backends.shared.arguments import Argument
-from graphc.backends.shared.module import refused
-from graphc.ir.program import Barrier, Call, Nest, Statement, Task
+from graphc.errors import CompileError
+from graphc.ir.dims import Size
+from graphc.ir.program import (
+    Barrier,
+    Call,
+    If,
+    Loop,
+    Nest,
+    Region,
+    Statement,
+    Task,
+    While,
+)
 
 Array = np.ndarray[Any, Any]
 
 # A task of a program, the address of its kernel, and what the kernel takes.
 Step = tuple[Task, int, tuple[Argument, ...]]
 
+FLAGS, CELL, TARGET, TURNS, COUNTER = 2, 3, 4, 5, 6  # words of a row
+
+
+def check_depth(body: Sequence[Statement], outer: tuple[str, ...] = ()) -> None:
+    """Refuse loops within more loops than the driver has counters for.
+
+    Raises:  CompileError naming them.
+    """
+    for s in body:
+        inner = (*outer, s.index) if isinstance(s, Loop) else outer
+        if len(inner) > layout.COUNTERS:
+            raise CompileError(
+                f"{len(inner)} loops stand within each other, the cpu backend takes "
+                f"{layout.COUNTERS}: {', '.join(inner)}",
+                help='use backend="reference", or scan over fewer axes at a time',
+            )
+        for each in s.bodies if isinstance(s, Region) else ():
+            check_depth(each, inner)
+
 
 class Table:
     """Rows for the statements of a body, in order; see prelude/layout.py.
 
-    word: what a word holds, given its task, what it is, and its place in `words`.
+    word: what a word of a task holds, given also its place in `words`. address: of a
+    scalar buffer, given also the place in `words` where it will stand. number: of a
+    size. The rows are the last of the words.
     """
 
     def __init__(
@@ -30,42 +73,113 @@ class Table:
         body: Sequence[Statement],
         steps: Sequence[Step],
         word: Callable[[Task, Argument, int], int],
+        address: Callable[[str, int], int],
+        number: Callable[[Size], int],
     ) -> None:
-        self.words = aligned_words(sum(len(w) for _, _, w in steps) + 8)
         self._steps: Iterator[Step] = iter(steps)
-        self._word = word
-        self._at = 0  # the next word to fill
-        self._barrier = False  # before the next row
+        self._word, self._address, self._number = word, address, number
+        self._first = -(-sum(len(w) for _, _, w in steps) // 16) * 16  # word of a row
+        self._taken: list[int] = []  # what kernels take
         self._rows: list[list[int]] = []
+        self._barrier = False  # before the next row
+        self._depth = 0
         self._fill(body)
-        rows = aligned_words(layout.ROW_WORDS * max(len(self), 1))
-        self.rows: Array = rows.reshape(-1, layout.ROW_WORDS)
-        for row, words in zip(self.rows, self._rows, strict=False):
-            row[: len(words)] = words
+        size = self._first + layout.ROW_WORDS * max(len(self), 1)
+        self.words: Array = aligned_words(size)
+        self.words[: len(self._taken)] = self._taken
+        self.rows: Array = self.words[self._first :].reshape(-1, layout.ROW_WORDS)
+        if self._rows:
+            self.rows[:] = self._rows
+            self.rows[:, 1] = self.words.ctypes.data + 8 * self.rows[:, 1]
 
     def __len__(self) -> int:
         return len(self._rows)
 
+    # --- statements -------------------------------------------------------------------
+
     def _fill(self, body: Sequence[Statement]) -> None:
-        for statement in body:
-            if isinstance(statement, Barrier):
-                self._barrier = True
-            elif isinstance(statement, (Nest, Call)):
+        passed = False  # the row before was a barrier for all that come by
+        for s in body:
+            if isinstance(s, Barrier):
+                self._barrier = not passed
+            elif isinstance(s, (Nest, Call)):
                 self._task(*next(self._steps))
+            elif isinstance(s, If):
+                self._branch(s)
+            elif isinstance(s, While):
+                self._while(s)
             else:
-                raise refused(statement)
+                self._loop(s)
+            passed = isinstance(s, Loop) and self._number(s.count) > 0
 
     def _task(self, task: Task, kernel: int, words: tuple[Argument, ...]) -> None:
-        start = self.words.ctypes.data + 8 * self._at
-        self._row(kernel, start, 0 if _is_shared(task) else layout.ONE)
+        flags = 0 if _is_shared(task) else layout.ONE
+        self._row(flags, kernel, len(self._taken))
         for word in words:
-            self.words[self._at] = self._word(task, word, self._at)
-            self._at += 1
+            self._taken.append(self._word(task, word, len(self._taken)))
 
-    def _row(self, kernel: int, start: int, flags: int, *jump: int) -> None:
+    def _loop(self, s: Loop) -> None:
+        turns = self._number(s.count)
+        begin = self._row(layout.BEGIN if turns else layout.JUMP)
+        counter, self._depth = self._depth, self._depth + 1
+        self._fill(s.body)
+        self._depth = counter
+        self._barrier = True
+        again = self._row(layout.AGAIN)
+        for row in (begin, again) if turns else (again,):
+            self._cell(row, s.index)
+            self._rows[row][COUNTER] = counter
+        self._rows[again][TARGET] = begin + 1
+        self._rows[again][TURNS] = turns
+        if not turns:
+            self._rows[begin][TARGET] = len(self)
+
+    def _branch(self, s: If) -> None:
+        jump = self._jump(s.condition)
+        self._fill(s.then)
+        if s.otherwise:
+            over = self._jump()
+            self._rows[jump][TARGET] = len(self)
+            self._fill(s.otherwise)
+            jump = over
+        self._settle()
+        self._rows[jump][TARGET] = len(self)
+
+    def _while(self, s: While) -> None:
+        self._settle()
+        top = len(self)
+        self._fill(s.test)
+        self._barrier = True
+        leave = self._jump(s.condition)
+        self._fill(s.body)
+        self._barrier = True
+        self._rows[self._jump()][TARGET] = top
+        self._rows[leave][TARGET] = len(self)
+
+    # --- rows -------------------------------------------------------------------------
+
+    def _jump(self, condition: str = "") -> int:
+        """Write a row that jumps, always or where a condition is 0."""
+        row = self._row(layout.JUMP)
+        if condition:
+            self._cell(row, condition)
+        return row
+
+    def _cell(self, row: int, name: str) -> None:
+        place = self._first + layout.ROW_WORDS * row + CELL
+        self._rows[row][CELL] = self._address(name, place)
+
+    def _settle(self) -> None:
+        """Write a row for a barrier that others must not take for theirs."""
+        if self._barrier:
+            self._row(0)
+
+    def _row(self, flags: int, kernel: int = 0, start: int = 0) -> int:
         flags |= layout.BARRIER if self._barrier else 0
-        self._rows.append([kernel, start, flags, *jump])
+        rest = layout.ROW_WORDS - 3
+        self._rows.append([kernel, start, flags, *[0] * rest])
         self._barrier = False
+        return len(self._rows) - 1
 
 
 def _is_shared(task: Task) -> bool:

@@ -152,16 +152,19 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class ScatterAdd:
-    """Sums elements into places that other elements name.
+    """Sums elements into places that other elements name, or puts them there.
 
     extents: the loop over the updates. target: the index written, given the index
-    of an update. value: the element added there.
+    of an update. value: the element added there. start: the element before that, by
+    its index (0 without one). accumulate: False to overwrite; the last update wins.
     """
 
     extents: Callable[[Types, Any], tuple[Size, ...]]
     target: Callable[[Site, tuple[Expr, ...]], tuple[Expr, ...]]
     value: Callable[[Site, tuple[Expr, ...]], Expr]
     parallel: Callable[[Types, Any], tuple[int, ...]]
+    start: Callable[[Site, tuple[Expr, ...]], Expr] | None = None
+    accumulate: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -414,7 +414,11 @@ class _Reader:
         op = OPS.get(name)
         if op is None:
             known = (n for n, o in OPS.items() if not o.leaf)
-            raise scan.fault(f"unknown op {name!r}", at, did_you_mean(name, known))
+            help = did_you_mean(name, known) or (
+                "an op of your own is defined before a text with it is parsed: by "
+                "graphc.elementwise or graphc.kernel_op"
+            )
+            raise scan.fault(f"unknown op {name!r}", at, help)
         if op.leaf:
             raise scan.fault(
                 f"{name} is no op of a node",

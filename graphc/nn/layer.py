@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from graphc.errors import ArgumentError
@@ -85,16 +85,22 @@ class Layer:
 
         training: whether this graph is for training (dropout drops, counters count).
         """
-        tensor = constant(x)
+        return self.apply((constant(x),), training=training)
+
+    def apply(self, tensors: Sequence[Tensor], **options: Any) -> Tensor:
+        """Make the parameters if that is to do, then call, in the layer's scope.
+
+        For layers of several tensors, whose `__call__` gives them names.
+        """
         with scope(self.name, self.place):
             if not self._made:
                 try:
-                    self.make_parameters(tensor)
+                    self.make_parameters(*tensors)
                 except BaseException:
                     self._states.clear()
                     raise
                 self._made = True
-            found = self.call(tensor, training)
+            found = self.call(*tensors, **options)
         if not isinstance(found, Tensor):
             raise ArgumentError(
                 f"{self.name}: call returned {found!r}, not a tensor",
@@ -171,8 +177,12 @@ class Layer:
 
 
 def kind_name(layer: Layer) -> str:
-    """Return the class name in snake case, from which default names are made."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(layer).__name__).lower()
+    """Return the class name in snake case, from which default names are made.
+
+    As in Keras: dense, conv2d, conv2d_transpose.
+    """
+    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
 
 
 def _path(name: str) -> str:

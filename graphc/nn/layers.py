@@ -133,7 +133,7 @@ class Dropout(Layer):
         super().__init__(name, seed)
         if not isinstance(rate, (int, float, np.number)) or not 0 <= rate < 1:
             raise ArgumentError(
-                f"Dropout: the rate must be in [0, 1), not {rate!r}",
+                f"{type(self).__name__}: the rate must be in [0, 1), not {rate!r}",
                 where=here().quoted,
             )
         self.rate = float(rate)
@@ -148,8 +148,11 @@ class Dropout(Layer):
         if not training or self.rate == 0:
             return x
         stream = zlib.crc32(self.step.name.encode()) & 0x7FFFFFFF
-        y = dropout(x, self.rate, seed=self.seed, step=self.step, stream=stream)
-        return attach_update(y, self.step, self.next_step)
+        return attach_update(self.drop(x, stream), self.step, self.next_step)
+
+    def drop(self, x: Tensor, stream: int) -> Tensor:
+        """Return x with some elements set to zero and the others scaled."""
+        return dropout(x, self.rate, seed=self.seed, step=self.step, stream=stream)
 
 
 class Flatten(Layer):

@@ -144,7 +144,7 @@ class Sequential(Layer):
         given = tensor.type
         with scope(self._name, self.place) if self._name else nullcontext():
             for layer in self.layers:
-                tensor = layer(tensor, training)
+                tensor = layer(tensor, training=training)
         self.input_type = self.input_type or given
         self.output = tensor.type
         return tensor

@@ -9,8 +9,11 @@ from graphc.ops import (
     convolution,
     convolutions,
     creation,
+    dynamic,
     gather,
+    getitem,
     indexing,
+    kernel,
     linear,
     numeric,
     order,
@@ -23,6 +26,7 @@ from graphc.ops import (
     scans,
     shape,
     transcendental,
+    update,
 )
 
 __all__ = [
@@ -34,8 +38,11 @@ __all__ = [
     "convolution",
     "convolutions",
     "creation",
+    "dynamic",
     "gather",
+    "getitem",
     "indexing",
+    "kernel",
     "linear",
     "numeric",
     "order",
@@ -48,4 +55,5 @@ __all__ = [
     "scans",
     "shape",
     "transcendental",
+    "update",
 ]

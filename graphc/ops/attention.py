@@ -97,13 +97,20 @@ def _check(what: str, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> N
                     help='cast it: mask.astype("bool")',
                 )
             scores: Shape = (*lead, q.shape[-2], k.shape[-2])
-            if broadcast_shapes(mask.shape, scores) != scores:
+            if not _fits(mask.shape, scores):
                 raise ShapeError(
                     f"the mask {{3}} {mask.type} does not broadcast to the scores "
                     f"[{','.join(map(str, scores))}]"
                 )
     except (ShapeError, DTypeError) as error:
         raise explain(error, what, tensors) from None
+
+
+def _fits(shape: Shape, scores: Shape) -> bool:
+    try:
+        return broadcast_shapes(shape, scores) == scores
+    except ShapeError:
+        return False
 
 
 def _unequal(what: str, i: int, axis: int, size: Size, j: int, t: Tensor) -> ShapeError:

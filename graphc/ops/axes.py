@@ -25,7 +25,7 @@ from graphc.ops.broadcast import as_tensors, broadcast_to
 from graphc.ops.creation import constant
 from graphc.ops.indexing import take
 from graphc.ops.reduction import normal_axes
-from graphc.ops.shape import concatenate, getitem, reshape, transpose
+from graphc.ops.shape import concatenate, reshape, transpose
 
 # --- axes of size 1 -----------------------------------------------------------------
 
@@ -190,9 +190,7 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
         raise explain(error, "split", [tensor]) from None
     before = (slice(None),) * at
     ends = [None, *cuts, None]
-    return [
-        getitem(tensor, (*before, slice(a, b))) for a, b in itertools.pairwise(ends)
-    ]
+    return [tensor[(*before, slice(a, b))] for a, b in itertools.pairwise(ends)]
 
 
 def _cuts(size: Size, given: Any, axis: int) -> list[Any]:

@@ -50,9 +50,7 @@ def align(
     inputs: Sequence[Tensor], batched: Sequence[bool], size: Size
 ) -> list[Tensor]:
     """Return all inputs with the leading axis: those without are repeated."""
-    return [
-        x if has else lead(x, size) for x, has in zip(inputs, batched, strict=True)
-    ]
+    return [x if has else lead(x, size) for x, has in zip(inputs, batched, strict=True)]
 
 
 def shift(axis: Any) -> Any:

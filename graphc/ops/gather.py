@@ -57,7 +57,7 @@ def _rest(ndim: int, attrs: Points | IntoPoints) -> list[int]:
     return [i for i in range(attrs.batch, ndim) if i not in attrs.axes]
 
 
-def _check(shape: Shape, indices: Types, attrs: Points | IntoPoints) -> Shape:
+def check_points(shape: Shape, indices: Types, attrs: Points | IntoPoints) -> Shape:
     """Check the indices and return the shape of what is read at them."""
     for i in range(len(indices)):
         need_integers(indices, i)
@@ -85,7 +85,7 @@ def _split(
     return tuple(index[:b]), tuple(index[b : b + inner]), tuple(index[b + inner :])
 
 
-def _join(
+def join(
     shared: Sequence[Any],
     places: Sequence[Any],
     others: Sequence[Any],
@@ -101,7 +101,7 @@ def _join(
     )
 
 
-def _np_index(
+def np_index(
     shape: Sequence[int], indices: Sequence[Any], attrs: Points | IntoPoints
 ) -> tuple[Any, ...]:
     """Return NumPy's key for the places; it broadcasts to what is read."""
@@ -115,13 +115,16 @@ def _np_index(
         np_place(i, shape[a]).reshape(*i.shape, *ones)
         for i, a in zip(indices, attrs.axes, strict=True)
     ]
-    return _join(shared, places, others, attrs)
+    return join(shared, places, others, attrs)
 
 
-def _checks(node: Node, shape: Shape) -> list[Check]:
+def index_checks(
+    indices: Sequence[Tensor], shape: Shape, attrs: Points | IntoPoints
+) -> list[Check]:
+    """Return the checks that each index lies within its axis."""
     return [
         check
-        for i, a in zip(node.inputs[1:], node.attrs.axes, strict=True)
+        for i, a in zip(indices, attrs.axes, strict=True)
         for check in in_range(i, shape[a], a)
     ]
 
@@ -130,12 +133,12 @@ def _checks(node: Node, shape: Shape) -> list[Check]:
 
 
 def _gather_infer(types: Types, attrs: Points) -> TensorType:
-    return types[0].with_shape(_check(types[0].shape, types[1:], attrs))
+    return types[0].with_shape(check_points(types[0].shape, types[1:], attrs))
 
 
 def _gather_value(arrays: Any, meaning: Meaning) -> Any:
     x, *indices = arrays
-    return x[_np_index(x.shape, indices, meaning.attrs)]
+    return x[np_index(x.shape, indices, meaning.attrs)]
 
 
 def _gather_lower(site: Site) -> Expr:
@@ -146,7 +149,7 @@ def _gather_lower(site: Site) -> Expr:
         place(site.load(k + 1, (*shared, *middle)), x.shape[a])
         for k, a in enumerate(site.attrs.axes)
     ]
-    return site.load(0, _join(shared, places, others, site.attrs))
+    return site.load(0, join(shared, places, others, site.attrs))
 
 
 def _gather_gradient(node: Node, cotangents: Any) -> Any:
@@ -183,7 +186,9 @@ GATHER = register(
         doc="y[j, r] = x[i0[j], i1[j], r];  dx = g summed into the places read",
         guards=lambda types, a: [(types[0].shape[i], 1) for i in a.axes],
         batch=_gather_batch,
-        checks=lambda node: _checks(node, node.inputs[0].shape),
+        checks=lambda node: index_checks(
+            node.inputs[1:], node.inputs[0].shape, node.attrs
+        ),
     )
 )
 
@@ -193,7 +198,7 @@ GATHER = register(
 
 def _add_infer(types: Types, attrs: IntoPoints) -> TensorType:
     updates = types[0]
-    wanted = _check(attrs.shape, types[1:], attrs)
+    wanted = check_points(attrs.shape, types[1:], attrs)
     if updates.shape != wanted:
         raise ShapeError(f"{{0}} {updates} must have the shape {list(wanted)}")
     return updates.with_shape(attrs.shape)
@@ -202,7 +207,7 @@ def _add_infer(types: Types, attrs: IntoPoints) -> TensorType:
 def _add_value(arrays: Any, meaning: Meaning) -> Any:
     updates, *indices = arrays
     found = np.zeros(concrete(meaning.attrs.shape, meaning), updates.dtype)
-    np.add.at(found, _np_index(found.shape, indices, meaning.attrs), updates)
+    np.add.at(found, np_index(found.shape, indices, meaning.attrs), updates)
     return found
 
 
@@ -227,7 +232,7 @@ def _add_target(site: Site, inner: tuple[Expr, ...]) -> tuple[Expr, ...]:
         place(site.load(k + 1, (*shared, *inner)), a.shape[axis])
         for k, axis in enumerate(a.axes)
     ]
-    return _join(shared, places, others, a)
+    return join(shared, places, others, a)
 
 
 def _add_element(site: Site, inner: tuple[Expr, ...]) -> Expr:
@@ -266,6 +271,6 @@ ADD_AT = register(
         doc="y = 0, y[i0[j], i1[j], r] += x[j, r]: the gradient of gather",
         guards=lambda types, a: [(a.shape[i], 1) for i in a.axes],
         batch=_add_batch,
-        checks=lambda node: _checks(node, node.attrs.shape),
+        checks=lambda node: index_checks(node.inputs[1:], node.attrs.shape, node.attrs),
     )
 )

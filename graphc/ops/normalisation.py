@@ -323,4 +323,7 @@ def batch_norm_training(
     others = tuple(i for i in range(tensor.ndim) if i not in axes)
     y = make1(STANDARDIZE, (tensor,), Scaling(others, float(eps)))
     y = _affine("batch_norm_training", y, weight, bias, axes)
-    return y, mean(tensor, others), var(tensor, others)
+    # With their axes kept they are the sums that `standardize` takes as well.
+    kept = (f(tensor, others, keepdims=True) for f in (mean, var))
+    middle, spread = (reshape(t, tuple(tensor.shape[a] for a in axes)) for t in kept)
+    return y, middle, spread

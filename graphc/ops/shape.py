@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError, ShapeError
-from graphc.ir.dims import Dim, Size, product, prove_le
+from graphc.ir.dims import Dim, Size, product
 from graphc.ir.nodes import Node, Tensor, explain, make1
 from graphc.ir.op import (
     Meaning,
@@ -261,95 +261,6 @@ SLICE = register(
         batch=_slice_batch,
     )
 )
-
-
-@public
-def getitem(x: Any, key: Any) -> Tensor:
-    """Read `x[key]`: ints, slices with a positive step, None and Ellipsis.
-
-    Shapes:  x [N, D]: x[0] -> [D]; x[:, 1:3] -> [N, 2]; x[:, None] -> [N, 1, D]
-    Raises:  ArgumentError for another kind of index, ShapeError for one that is
-             out of range; a range that depends on a symbolic size is checked when
-             sizes are bound.
-    """
-    tensor = constant(x)
-    keys = list(key) if isinstance(key, tuple) else [key]
-    try:
-        return _getitem(tensor, keys)
-    except (ArgumentError, ShapeError) as error:
-        raise explain(error, "slice", [tensor]) from None
-
-
-def _getitem(x: Tensor, keys: list[Any]) -> Tensor:
-    wanted = [k for k in keys if k is not None and k is not Ellipsis]
-    if len(wanted) > x.ndim:
-        raise ArgumentError(f"{len(wanted)} indices for {{0}}, which has {x.ndim} axes")
-    spread = [slice(None)] * (x.ndim - len(wanted))
-    dots = [i for i, k in enumerate(keys) if k is Ellipsis]
-    if len(dots) > 1:
-        raise ArgumentError("only one Ellipsis is allowed")
-    at = dots[0] if dots else len(keys)
-    keys = [*keys[:at], *spread, *keys[at + 1 :]]
-    start: list[Size] = []
-    shape: list[Size] = []
-    step: list[int] = []
-    final: list[Size] = []
-    for k in keys:
-        if k is None:
-            final.append(1)
-            continue
-        size = x.shape[len(start)]
-        if isinstance(k, slice):
-            first, count, by = _slice_range(k, size)
-            final.append(count)
-        elif isinstance(k, (int, np.integer)) and not isinstance(k, bool):
-            first, count, by = _wrap(int(k), size), 1, 1
-            if prove_le(first + 1, size) is False or prove_le(0, first) is False:
-                raise ShapeError(
-                    f"index {k} is out of range for an axis of size {size}"
-                )
-        else:
-            raise ArgumentError(
-                f"an index must be an int, a slice, None or Ellipsis, not {k!r}",
-                help="use graphc.take for indices that are arrays",
-            )
-        start.append(first)
-        shape.append(count)
-        step.append(by)
-    found = x
-    whole = (tuple([0] * x.ndim), x.shape, tuple([1] * x.ndim))
-    if (tuple(start), tuple(shape), tuple(step)) != whole:
-        found = make1(SLICE, (x,), Slices(tuple(start), tuple(shape), tuple(step)))
-    return reshape(found, tuple(final))
-
-
-def _wrap(index: int, size: Size) -> Size:
-    return index if index >= 0 else size + index
-
-
-def _slice_range(k: slice, size: Size) -> tuple[Size, Size, int]:
-    """Return start, count and step of a slice of an axis."""
-    by = 1 if k.step is None else k.step
-    if not isinstance(by, int) or by < 1:
-        raise ArgumentError(
-            f"a slice's step must be a positive int, not {k.step!r}",
-        )
-    for bound in (k.start, k.stop):
-        if bound is not None and not isinstance(bound, (int, np.integer, Dim)):
-            raise ArgumentError(f"a slice's bounds must be ints, not {bound!r}")
-    if isinstance(size, int) and not any(isinstance(b, Dim) for b in (k.start, k.stop)):
-        at, end, by = k.indices(size)
-        return at, len(range(at, end, by)), by
-    first = 0 if k.start is None else _bound(k.start, size)
-    last = size if k.stop is None else _bound(k.stop, size)
-    count = (last - first + by - 1) // by if by != 1 else last - first
-    if prove_le(first, last) is False:
-        count = 0
-    return first, count, by
-
-
-def _bound(value: Any, size: Size) -> Size:
-    return value if isinstance(value, Dim) else _wrap(int(value), size)
 
 
 # --- concatenate --------------------------------------------------------------------

@@ -22,6 +22,7 @@ from graphc.ir.program import LoopAxis, Nest, Phase, Reduce, Store
 from graphc.ir.program.program import ARGS
 from graphc.ir.scalar import Expr, Ref, axis, cast, const, load, ref, size_of, walk
 from graphc.ir.types import Shape, int64
+from graphc.passes.lowering.buffers import Place
 
 ZERO = const(0, int64)
 
@@ -39,10 +40,14 @@ class _Accumulator:
 
 @dataclass
 class GroupLowering:
-    """Lowers one group. sources: tensors from outside, with their buffers."""
+    """Lowers one group.
 
-    sources: Mapping[Tensor, str]
-    outputs: Sequence[tuple[Tensor, str]]
+    sources: tensors from outside, and where they lie. outputs: what is stored, and
+    where; a tensor may be stored at several places.
+    """
+
+    sources: Mapping[Tensor, Place]
+    outputs: Sequence[tuple[Tensor, Place]]
     labels: dict[Expr, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -96,10 +101,12 @@ class GroupLowering:
                 )
         self._point = tuple(axis(a.name) for a in axes)
         stores: dict[tuple[LoopAxis, ...], list[Store]] = {}
-        for tensor, buffer in self.outputs:
+        for tensor, place in self.outputs:
             index, along = self._place(tensor, axes, full, anchor, inner)
-            value = self.value(tensor, index)
-            stores.setdefault(along, []).append(Store(buffer, index, value))
+            store = Store(
+                place.buffer, (*place.lead, *index), self.value(tensor, index)
+            )
+            stores.setdefault(along, []).append(store)
         return Nest(
             name,
             axes,
@@ -170,7 +177,8 @@ class GroupLowering:
 
     def _element(self, tensor: Tensor, index: tuple[Expr, ...]) -> Expr:
         if tensor in self.sources:
-            return load(self.sources[tensor], index, tensor.dtype)
+            place = self.sources[tensor]
+            return load(place.buffer, (*place.lead, *index), tensor.dtype)
         node = tensor.node
         how = node.op.lower
         if isinstance(how, Pointwise):
@@ -235,13 +243,13 @@ class GroupLowering:
     # --- scatter-add --------------------------------------------------------------
 
     def _scatter(self, name: str, nodes: Sequence[Node]) -> Nest:
-        """Zero the result, then add each update where it belongs."""
+        """Start the result, then put each update where it belongs, one by one."""
         (node,) = nodes
         if len(self.outputs) != 1 or self.outputs[0][0].node is not node:
             raise NotOneNest(f"{node.op.name} stands alone in its nest")
         how = node.op.lower
         assert isinstance(how, ScatterAdd)
-        result, buffer = self.outputs[0]
+        result, place = self.outputs[0]
         types = tuple(t.type for t in node.inputs)
         chosen = how.parallel(types, node.attrs)
         axes = tuple(
@@ -254,19 +262,23 @@ class GroupLowering:
         site = self._site(node, outer)
         rest = [i for i in range(result.ndim) if i not in chosen]
         zeroed = tuple(LoopAxis(f"k{j}", result.shape[i]) for j, i in enumerate(rest))
-        place = dict(zip(chosen, outer, strict=True))
-        place.update(zip(rest, (axis(a.name) for a in zeroed), strict=True))
-        at = tuple(place[i] for i in range(result.ndim))
-        clear = Phase(zeroed, stores=(Store(buffer, at, const(0, result.dtype)),))
+        along = dict(zip(chosen, outer, strict=True))
+        along.update(zip(rest, (axis(a.name) for a in zeroed), strict=True))
+        at = (*place.lead, *(along[i] for i in range(result.ndim)))
+        start: Expr = const(0, result.dtype)
+        if how.start is not None:
+            start = how.start(site, at[len(place.lead) :])
+        clear = Phase(zeroed, stores=(Store(place.buffer, at, start),))
         extents = how.extents(types, node.attrs)
         loops = tuple(LoopAxis(f"k{j}", size) for j, size in enumerate(extents))
         inner = tuple(axis(a.name) for a in loops)
-        target, value = how.target(site, inner), how.value(site, inner)
-        add = Phase(loops, stores=(Store(buffer, target, value, accumulate=True),))
+        target = (*place.lead, *how.target(site, inner))
+        store = Store(place.buffer, target, how.value(site, inner), how.accumulate)
+        add = Phase(loops, stores=(store,))
         return Nest(name, axes, (clear, add), labels=self.labels, nodes=(node,))
 
 
-def _reach(outputs: Sequence[Tensor], sources: Mapping[Tensor, str]) -> list[Node]:
+def _reach(outputs: Sequence[Tensor], sources: Mapping[Tensor, Place]) -> list[Node]:
     """Return the nodes between sources and outputs, in order."""
     stop = {t.node for t in sources}
     order: list[Node] = []
@@ -336,8 +348,8 @@ def fits(sources: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
     """Whether ops between these tensors can be one nest."""
     try:
         GroupLowering(
-            {t: f"s{i}" for i, t in enumerate(sources)},
-            [(t, f"o{i}") for i, t in enumerate(outputs)],
+            {t: Place(f"s{i}") for i, t in enumerate(sources)},
+            [(t, Place(f"o{i}")) for i, t in enumerate(outputs)],
         ).nest("probe")
     except NotOneNest:
         return False

@@ -17,11 +17,14 @@ from graphc.ir.op import OPS
 from ops_table import (
     activations,
     arithmetic,
+    convolution,
     creation,
     movement,
+    normalisation,
     order,
     reductions,
     regions,
+    shapes,
 )
 from ops_table.case import (
     Array,
@@ -59,7 +62,10 @@ FAMILIES: tuple[Any, ...] = (
     arithmetic,
     reductions,
     movement,
+    shapes,
+    normalisation,
     order,
+    convolution,
     creation,
     regions,
 )

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 import graphc as gc
+from graphc.ir.dims import evaluate
 from graphc.ir.graph import Graph
 from graphc.ir.nodes import Tensor
-from graphc.ir.types import as_dtype
+from graphc.ir.types import as_dtype, as_size
 
 Array = np.ndarray[Any, Any]
 
@@ -85,7 +86,7 @@ def _sample(
     rng: np.random.Generator,
     dtype: str | None,
 ) -> Array:
-    shape = tuple(sizes[s] if isinstance(s, str) else s for s in spec.shape)
+    shape = tuple(evaluate(as_size(s), sizes) for s in spec.shape)
     kind = as_dtype(_dtype(spec, dtype)).numpy
     if spec.dtype == "bool":
         return rng.integers(0, 2, shape).astype(bool)

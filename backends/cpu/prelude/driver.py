@@ -53,6 +53,7 @@ entry:
   %n = call i64 @word(ptr %team, i64 {N_ROWS})
   %several = icmp sgt i64 %nt, 1
   %leads = icmp eq i64 %t, 0
+  %counters = alloca i64, i64 {COUNTERS}
   br label %next
 
 next:                                         ; the row to run, barriers passed
@@ -103,31 +104,63 @@ work:
   %not.mine = and i1 %for.one, %others
   %empty = icmp eq i64 %code, 0
   %skip = or i1 %empty, %not.mine
-  br i1 %skip, label %jump, label %call
+  br i1 %skip, label %called, label %call
 
 call:                                         ; a row for one is share 0 of 1
   %kernel = inttoptr i64 %code to ptr
   %of = select i1 %for.one, i64 1, i64 %nt
   call void %kernel(i64 %args, i64 %t, i64 %of)
-  br label %jump
+  br label %called
 
-jump:
+called:
+  %aside.bits = and i64 %flags, {CONTROL}
+  %goes.on = icmp eq i64 %aside.bits, 0
+  %row.next = add i64 %row, 1
+  br i1 %goes.on, label %advance, label %aside
+
+aside:
+  %cell.address = call i64 @word(ptr %here, i64 24)
+  %cell = inttoptr i64 %cell.address to ptr
+  %target = call i64 @word(ptr %here, i64 32)
   %jump.bit = and i64 %flags, {JUMP}
   %may.jump = icmp ne i64 %jump.bit, 0
-  %row.next = add i64 %row, 1
-  br i1 %may.jump, label %test, label %advance
+  br i1 %may.jump, label %jump, label %loop
 
-test:
-  %condition.address = call i64 @word(ptr %here, i64 24)
-  %condition.place = inttoptr i64 %condition.address to ptr
-  %condition = load i64, ptr %condition.place
-  %jumps = icmp ne i64 %condition, 0
-  %target = call i64 @word(ptr %here, i64 32)
-  %row.chosen = select i1 %jumps, i64 %target, i64 %row.next
+jump:
+  %always = icmp eq i64 %cell.address, 0
+  br i1 %always, label %advance, label %ask
+
+ask:
+  %condition = load i8, ptr %cell
+  %holds = icmp ne i8 %condition, 0
+  %row.chosen = select i1 %holds, i64 %row.next, i64 %target
+  br label %advance
+
+loop:                                         ; all shares write the same number
+  %which = call i64 @word(ptr %here, i64 48)
+  %counter = getelementptr i64, ptr %counters, i64 %which
+  %begin.bit = and i64 %flags, {BEGIN}
+  %begins = icmp ne i64 %begin.bit, 0
+  br i1 %begins, label %turn, label %again.loop
+
+again.loop:
+  %turns = call i64 @word(ptr %here, i64 40)
+  %done.turn = load i64, ptr %counter
+  %next.turn = add i64 %done.turn, 1
+  %another = icmp slt i64 %next.turn, %turns
+  br i1 %another, label %turn, label %advance
+
+turn:
+  %number = phi i64 [ 0, %loop ], [ %next.turn, %again.loop ]
+  %row.turn = phi i64 [ %row.next, %loop ], [ %target, %again.loop ]
+  store i64 %number, ptr %counter
+  store atomic i64 %number, ptr %cell monotonic, align 8
   br label %advance
 
 advance:
-  %row.after = phi i64 [ %row.next, %jump ], [ %row.chosen, %test ]
+  %row.after = phi i64 [ %row.next, %called ], [ %target, %jump ],
+                       [ %row.chosen, %ask ], [ %row.next, %again.loop ],
+                       [ %row.turn, %turn ]
   br label %next
 
 done:

@@ -27,12 +27,14 @@ class LibraryRoutine:
     meaning: (arrays, options) -> the elements of each buffer that it writes, in order.
     flops: its arithmetic, by its options, which may be symbolic.
     parallel: whether it can be run as shares, each of which does its part of it.
+    function: for a user's own kernel, the Python function that Numba can compile.
     """
 
     name: str
     meaning: Callable[[tuple[Array, ...], Options], Sequence[Array]]
     flops: Callable[[Options], Size]
     parallel: bool = True
+    function: Callable[..., None] | None = None
 
 
 ROUTINES: dict[str, LibraryRoutine] = {}

@@ -11,11 +11,13 @@ from graphc.ir.program.program import (
     Loop,
     Nest,
     Program,
+    Region,
     Statement,
+    While,
 )
 from graphc.ir.program.routines import ROUTINES
 from graphc.ir.scalar import Axis, Load, Ref, walk
-from graphc.ir.types import bool_, int64
+from graphc.ir.types import TensorType, bool_, int64
 
 MONOIDS = {"sum": 1, "prod": 1, "max": 1, "min": 1, "any": 1, "all": 1}
 MONOIDS |= {"argmax": 2, "argmin": 2}
@@ -86,31 +88,35 @@ def _check_body(
 def _check_region(
     program: Program, s: Region, written: set[str], found: list[str]
 ) -> None:
-    cell = s.index if isinstance(s, Loop) else s.condition
-    wanted = int64 if isinstance(s, Loop) else bool_
-    if program.buffers[cell].type != TensorType(wanted, ()):
-        what = "int64" if isinstance(s, Loop) else "bool"
-        found.append(
-            f"{_name(s)}: {cell} is {program.buffers[cell].type}, not a scalar {what}"
-        )
+    cell, wanted = (
+        (s.index, TensorType(int64, ()))
+        if isinstance(s, Loop)
+        else (s.condition, TensorType(bool_, ()))
+    )
+    buffer, root = program.buffers[cell], program.root(cell)
+    if buffer.type != wanted:
+        found.append(f"{_name(s)}: {cell} is {buffer.type}, not {wanted}")
     if isinstance(s, Loop):
-        if program.buffers[cell].space != "temp":
+        if buffer.space != "temp":
             found.append(f"{_name(s)}: {cell} is no temporary")
-        written.add(program.root(cell))
-    elif isinstance(s, If) and program.root(cell) not in written:
+        written.add(root)
+    elif isinstance(s, If) and root not in written:
         found.append(f"{_name(s)}: {cell} is read before it is written")
-    # What a turn changes while others still ask for it would lead them astray.
-    kept = {Loop: ("body", s.bodies[0]), While: ("body", s.bodies[-1])}.get(type(s))
-    if kept and program.root(cell) in {
-        program.root(n) for inner in kept[1] for n in inner.writes if n in program.buffers
-    }:
-        found.append(f"{_name(s)}: its {kept[0]} writes {cell}")
-    ways = [set(written) for _ in s.bodies]
-    for body, way in zip(s.bodies, ways, strict=True):
-        if isinstance(s, While):
-            way = written  # noqa: PLW2901
+    if isinstance(s, While):
+        _check_body(program, s.test, written, found)
+        if root not in written:
+            found.append(f"{_name(s)}: nothing writes {cell}")
+        ways = [(s.body, set(written))]
+    else:
+        ways = [(body, set(written)) for body in s.bodies]
+    for body, way in ways:
         _check_body(program, body, way, found)
-    written.update(*ways)
+        written |= way
+    # One thread may be in the body while another still looks at the cell.
+    turn = () if isinstance(s, If) else s.body
+    inner = {n for each in turn for n in each.writes} & set(program.buffers)
+    if root in map(program.root, inner):
+        found.append(f"{_name(s)}: its body writes {cell}")
 
 
 def _name(s: Statement) -> str:

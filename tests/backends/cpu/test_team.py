@@ -99,25 +99,72 @@ def test_thousands_of_runs_and_barriers():
     assert args[2] == 25 * done
 
 
-def test_jump_repeats_rows():
-    @kernel
-    def body(args, t, nt):
-        args[1] += 1
+@kernel
+def count(args, t, nt):
+    """Count how often each share comes by; note the turn that args[0] holds."""
+    args[8 * (t + 1)] += 1
+    args[8 * (t + 1) + 1] += args[0]
 
-    args = np.zeros(8, np.int64)
-    args[7] = 5
-    at, condition = args.ctypes.data, args.ctypes.data + 7 * 8
-    both = layout.BARRIER | layout.ONE
+
+@pytest.mark.parametrize("nt", [1, 2])
+def test_a_row_jumps_where_a_byte_is_0(nt):
+    args = aligned_words(32)
+    bytes_ = np.zeros(2, np.bool_)
+    at, flags = args.ctypes.data, bytes_.ctypes.data
     table = table_of(
-        (address(body), at, both),
-        (address(turn), at, both),
-        (0, 0, layout.BARRIER | layout.JUMP, condition, 0),
+        (0, 0, layout.JUMP, flags, 2),
+        (address(count), at, 0),
+        (0, 0, layout.JUMP, flags + 1, 4),
+        (address(count), at, 0),
+        (0, 0, layout.JUMP, 0, 6),
+        (address(count), at, 0),
     )
-    own = Team(2)
+    own = Team(nt)
     own.bind(table, len(table))
-    own.run()
-    assert args[1] == 5
-    assert args[7] == 0
+    for i, given in enumerate(([0, 0], [0, 1], [1, 0], [1, 1])):
+        bytes_[:] = given
+        args[:] = 0
+        shares = nt if own.run() else 1
+        assert args[8 : 8 + 8 * shares : 8].tolist() == [[0, 1, 1, 2][i]] * shares
+
+
+@pytest.mark.parametrize("nt", [1, 2, 3])
+@pytest.mark.parametrize("turns", [1, 2, 7])
+def test_loops_within_loops_run_all_their_turns(nt, turns):
+    args = aligned_words(8 * (nt + 2))
+    cells = aligned_words(layout.COUNTERS * 16)
+    places = [cells.ctypes.data + 128 * i for i in range(layout.COUNTERS)]
+    rows = [(0, 0, layout.BEGIN, c, 0, 0, i) for i, c in enumerate(places[:3])]
+    rows = [*rows, (address(count), args.ctypes.data, 0)]
+    again = layout.AGAIN | layout.BARRIER
+    for i in (2, 1, 0):
+        rows.append((0, 0, again, places[i], i + 1, (3, 2, turns)[i], i))
+    table = table_of(*rows)
+    own = Team(nt)
+    own.bind(table, len(table))
+    for _ in range(3):
+        args[:] = 0
+        shares = nt if own.run() else 1
+        assert args[8 : 8 + 8 * shares : 8].tolist() == [6 * turns] * shares
+        assert cells[::16].tolist()[:3] == [2, 1, turns - 1]
+
+
+@pytest.mark.parametrize("nt", [1, 2, 4])
+def test_each_turn_sees_what_all_shares_did_in_the_one_before(nt):
+    """The relay of barriers as a loop: two rows, twenty turns."""
+    table, args = relay(1, nt)
+    cell = aligned_words(16)
+    rows = [tuple(map(int, row)) for row in table]
+    first = (0, 0, layout.BEGIN, cell.ctypes.data)
+    last = (0, 0, layout.AGAIN | layout.BARRIER, cell.ctypes.data, 1, 20)
+    table = table_of(first, *rows, last)
+    own = Team(nt)
+    own.bind(table, len(table))
+    for _ in range(20 if nt <= 2 else 3):
+        args[:] = 0
+        args[8 : 8 + 2 * nt * LINE : 2 * LINE] = 1
+        shares = nt if own.run() else 1
+        assert relay_result(args, shares) == [2**20] * shares
 
 
 def run_script(text: str, **environment: str) -> str:

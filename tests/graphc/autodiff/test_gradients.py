@@ -124,7 +124,11 @@ CURVED_OPS = {
     "mul", "div", "pow", "exp", "log", "log1p", "expm1", "sqrt", "rsqrt", "tanh",
     "sigmoid", "softplus", "mean", "var", "logsumexp", "norm", "softmax", "log_softmax",
     "matmul", "sum", "max", "min", "where", "custom_gradient", "relu", "abs", "maximum",
-    "minimum", "cumprod", "linear_recurrence",
+    "minimum", "cumprod", "linear_recurrence", "prod", "std", "standardize",
+    "rms_scale",
+    "sin", "cos", "tan", "arctan", "sinh", "cosh", "log2", "log10", "erf", "erfc",
+    "silu", "gelu", "gelu_tanh", "elu", "selu", "softsign", "leaky_relu", "clip",
+    "remainder",
 }  # fmt: skip
 CURVED = [
     case

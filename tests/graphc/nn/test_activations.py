@@ -16,10 +16,16 @@ X = np.array([[-1000.0, -3.0, -0.5, 0.0], [0.5, 3.0, 80.0, 1000.0]])
 
 FORMULAS: dict[str, Callable[[Any], Any]] = {
     "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+    "gelu": lambda x: x * special.ndtr(x),
     "leaky_relu": lambda x: np.where(x > 0, x, 0.2 * x),
     "linear": lambda x: x,
     "log_softmax": lambda x: special.log_softmax(x, axis=-1),
+    "mish": lambda x: x * np.tanh(np.logaddexp(x, 0)),
     "relu": lambda x: np.maximum(x, 0),
+    "selu": lambda x: (
+        1.0507009873554805
+        * np.where(x > 0, x, 1.6732632423543772 * np.expm1(np.minimum(x, 0)))
+    ),
     "sigmoid": special.expit,
     "silu": lambda x: x * special.expit(x),
     "softmax": lambda x: special.softmax(x, axis=-1),
@@ -66,7 +72,7 @@ def test_get_returns_linear_for_none_and_a_function_itself() -> None:
 def test_get_refuses_an_unknown_name_and_lists_the_known_ones() -> None:
     with pytest.raises(graphc.GraphcError, match="unknown activation 'rleu'") as found:
         activations.get("rleu")
-    assert "relu, sigmoid" in str(found.value)
+    assert "relu, selu, sigmoid" in str(found.value)
     assert "test_activations.py" in str(found.value)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import special
 
 import graphc as gc
 from graphc.errors import ArgumentError, GradientError
@@ -49,6 +50,10 @@ USER_OPS: dict[str, Callable[[], Op]] = {
     "root": lambda: gc.elementwise(
         "root", lambda x: gc.sqrt(x * x + 1) + gc.log1p(x * x)
     ),
+    "snake": lambda: gc.elementwise("snake", lambda x: x + gc.square(gc.sin(x))),
+    "wave": lambda: gc.elementwise("wave", lambda x: gc.erf(x) * gc.cos(gc.tan(x))),
+    "sawtooth": lambda: gc.elementwise("sawtooth", lambda x: (x % 0.55) * x),
+    "stairs": lambda: gc.elementwise("stairs", lambda x: gc.ceil(3 * x) * x * x),
 }
 NUMPY: dict[str, Callable[..., Array]] = {
     "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
@@ -59,6 +64,10 @@ NUMPY: dict[str, Callable[..., Array]] = {
     "gauss": lambda x: np.exp(-x * x / 2),
     "rational": lambda x, y: x / (1 + y**2),
     "root": lambda x: np.sqrt(x * x + 1) + np.log1p(x * x),
+    "snake": lambda x: x + np.sin(x) ** 2,
+    "wave": lambda x: special.erf(x) * np.cos(np.tan(x)),
+    "sawtooth": lambda x: (x % 0.55) * x,
+    "stairs": lambda x: np.ceil(3 * x) * x * x,
 }
 each_op = pytest.mark.parametrize("name", USER_OPS)
 
@@ -142,6 +151,29 @@ def test_it_broadcasts_and_promotes_as_other_ops_do() -> None:
     assert swish_by(x, gc.input("b", (3,))).type == x.type
     with pytest.raises(TypeError, match=r"swish_by\(\) takes 2 arguments, 1 given"):
         swish_by(x)
+
+
+def test_defaults_of_the_formula_are_defaults_of_the_op() -> None:
+    shifted = gc.elementwise(
+        "shifted", lambda x, by=2.0, scale=1.0: scale * gc.tanh(x + by)
+    )
+    x = gc.input("x", ("N",), "float64")
+    at = np.array([-3.0, 0.5])
+    for made, expected in (
+        (shifted(x), np.tanh(at + 2)),
+        (shifted(x, -1), np.tanh(at - 1)),
+        (shifted(x, scale=3), 3 * np.tanh(at + 2)),
+        (shifted(scale=x, x=0.25), at * np.tanh(2.25)),
+    ):
+        assert made.node.op is shifted
+        for found in (gc.evaluate(made, {x: at}), gc.compile([x], made)(at)):
+            np.testing.assert_allclose(found, expected, 1e-14)
+    d = gc.grad(gc.sum(shifted(x, scale=2.0)), x)
+    np.testing.assert_allclose(gc.evaluate(d, {x: at}), 2 / np.cosh(at + 2) ** 2, 1e-12)
+    with pytest.raises(
+        TypeError, match=r"shifted\(\) takes 3 arguments, 2 given.*slope"
+    ):
+        shifted(x, slope=1.0)
 
 
 # --- kinks ----------------------------------------------------------------------------
