@@ -99,14 +99,14 @@ from graphc.ops.diagonal import eye as eye
 from graphc.ops.diagonal import trace as trace
 from graphc.ops.diagonal import tril as tril
 from graphc.ops.diagonal import triu as triu
+from graphc.ops.dynamic import dynamic_slice as dynamic_slice
+from graphc.ops.dynamic import dynamic_update_slice as dynamic_update_slice
 from graphc.ops.einsum import dot as dot
 from graphc.ops.einsum import einsum as einsum
 from graphc.ops.einsum import inner as inner
 from graphc.ops.einsum import outer as outer
 from graphc.ops.einsum import tensordot as tensordot
 from graphc.ops.elementwise import elementwise as elementwise
-from graphc.ops.dynamic import dynamic_slice as dynamic_slice
-from graphc.ops.dynamic import dynamic_update_slice as dynamic_update_slice
 from graphc.ops.indexing import one_hot as one_hot
 from graphc.ops.indexing import take as take
 from graphc.ops.kernel import kernel_op as kernel_op

@@ -29,7 +29,11 @@ GRAPH_PASSES: tuple[str, ...] = (
     "decompose",  # softmax and mean as the ops that fusion can join
     "simplify",  # the pieces of decomposed ops simplify again
     "cse",  # forward and backward decomposed the same things
-    "dce",  # so that fusion does not count users that are dead
+    "merge-scans",  # the loops of the loss and of its gradient are one
+    "dce",  # what no loop needs is not hoisted, and fusion counts no dead users
+    "hoist",  # after dce: what only dead results need stays behind
+    "simplify",  # what hoisting has reshaped and transposed
+    "dce",  # inputs of loops that only hoisted work read
     "fuse",  # last: no pattern matches inside a group
 )
 PROGRAM_PASSES: tuple[str, ...] = (

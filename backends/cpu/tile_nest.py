@@ -18,9 +18,10 @@ in the results: no sum crosses a tile.
 from __future__ import annotations
 
 from graphc.backends.cpu.writer import Writer
+from graphc.backends.shared.blocks import times
 from graphc.ir.dims import Size
 from graphc.ir.program import Nest, Program
-from graphc.ir.scalar import Apply, Load, affine
+from graphc.ir.scalar import Apply, Load, linear
 from graphc.ir.types import float32
 from graphc.passes.schedule import stride
 
@@ -109,22 +110,24 @@ class TileNest:
         total: Size = 0
         buffer = self.w.program.buffers[e.buffer]
         for x, step in zip(e.args, buffer.strides, strict=True):
-            form = affine(x)
+            form = linear(x)
             assert form is not None
-            total = total + form.get(axis, 0) * step
+            total = total + form.axes.get(axis, 0) * step
         return self.w.arguments.factor(f"{pointer}_{axis}", total)
 
     def _operand(self, e: Load, axis: str, local: str) -> tuple[str, str, str]:
         """Return an operand's pointer, its offset at the tile, and its own step."""
-        pointer = self.w.arguments.buffer(e.buffer)
+        w = self.w
+        pointer = w.arguments.buffer(e.buffer)
         step = self._step(e, axis)
-        terms = [local if step == "1" else f"{local} * {step}"]
-        names = {n for x in e.args for n in affine(x) or {}}
+        terms = [times(local, step)]
+        forms = [linear(x) for x in e.args]
+        names = {n for form in forms if form for n in form.axes}
         for name in sorted(names - {axis, self.depth.name, ""}):
-            factor = self._step(e, name)
-            terms.append(name if factor == "1" else f"{name} * {factor}")
+            terms.append(times(name, self._step(e, name)))
         if "" in names:
             terms.append(self._step(e, ""))
+        terms += [times(w.scalar(x), by) for x, by in w.uniform(e.buffer, e.args)]
         return pointer, " + ".join(terms), step
 
     def _epilogue(self, i: str, j: str, nr: int, lanes: int) -> None:

@@ -22,8 +22,8 @@ from graphc.ir.scalar import (
     Load,
     Ref,
     SizeOf,
-    affine,
     const,
+    linear,
     literal_text,
     walk,
 )
@@ -254,11 +254,12 @@ class Writer(BlockWriter):
 
     def prepare(self, e: Expr) -> None:
         """Compute what an index needs before the statement that uses it."""
-        if affine(e) is None:
-            if self.varies(e):
-                self.vector(e)
+        form = linear(e)
+        for x in form.uniform if form else (e,):
+            if self.varies(x):
+                self.vector(x)
             else:
-                self.scalar(e)
+                self.scalar(x)
 
     def varies(self, e: Expr) -> bool:
         """Whether an index must be computed in vectors.

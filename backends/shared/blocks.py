@@ -14,7 +14,7 @@ from graphc.backends.shared.arguments import Arguments
 from graphc.errors import LoweringError
 from graphc.ir.dims import Size
 from graphc.ir.program import LoopAxis, Nest, Phase, Program
-from graphc.ir.scalar import Axis, Expr, Ref, affine, walk
+from graphc.ir.scalar import Axis, Expr, Ref, linear, walk
 from graphc.ir.types import DType
 
 PAD = "    "
@@ -146,25 +146,36 @@ class BlockWriter:
         """Return the terms whose sum is where an access lies, with their factors.
 
         First those that are affine, by axis ("" for a constant, which is its own
-        factor), then the expressions that are not.
+        factor), then the other expressions: those that are the same at all points of
+        the nest, and those that are neither.
         """
         pointer = self.arguments.buffer(buffer)
         steps: dict[str, Size] = {}
         others: list[tuple[Expr, str]] = []
         strides = self.program.buffers[buffer].strides
         for d, (e, stride) in enumerate(zip(index, strides, strict=True)):
-            form = affine(e)
+            form = linear(e)
             if form is None:
                 others.append((e, self.arguments.factor(f"{pointer}_d{d}", stride)))
                 continue
-            for name, c in form.items():
+            for name, c in form.axes.items():
                 steps[name] = steps.get(name, 0) + c * stride
         terms = [
             (name, self.arguments.factor(f"{pointer}_{name or 'at'}", c))
             for name, c in steps.items()
             if c != 0
         ]
-        return terms, others
+        return terms, [*self.uniform(buffer, index), *others]
+
+    def uniform(self, buffer: str, index: Sequence[Expr]) -> list[tuple[Expr, str]]:
+        """Return the terms of an access that are loaded, yet the same at all points."""
+        steps: dict[Expr, Size] = {}
+        for e, stride in zip(index, self.program.buffers[buffer].strides, strict=True):
+            form = linear(e)
+            for x, c in form.uniform.items() if form else ():
+                steps[x] = steps.get(x, 0) + c * stride
+        factor, name = self.arguments.factor, f"{self.arguments.buffer(buffer)}_by"
+        return [(x, factor(name, c)) for x, c in steps.items() if c != 0]
 
 
 def times(text: str, factor: str) -> str:

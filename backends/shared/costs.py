@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from graphc.ir.dims import Size, product
-from graphc.ir.program import Call, Program, Task
+from collections.abc import Iterator, Mapping, Sequence
+
+from graphc.ir.dims import Size, evaluate, product
+from graphc.ir.program import (
+    Barrier,
+    Call,
+    Loop,
+    Nest,
+    Program,
+    Region,
+    Statement,
+    Task,
+)
 from graphc.ir.program.routines import routine
-from graphc.ir.scalar import PRIMITIVES, Apply, walk
+from graphc.ir.scalar import PRIMITIVES, Apply, Expr, Load, is_uniform, walk
+
+_Access = tuple[str, tuple[Expr, ...]]  # a buffer, and an index
 
 
 def flops_of(task: Task) -> Size:
@@ -29,9 +42,54 @@ def flops_of(task: Task) -> Size:
 
 
 def bytes_of(task: Task, program: Program) -> Size:
-    """Return the bytes that a task must at least move: what it reads and writes."""
+    """Return the bytes that a task must at least move: what it reads and writes.
+
+    Of a buffer that it enters by the number of a loop's turn, that is one slice.
+    """
     total: Size = 0
-    for names in (task.reads, task.writes):
+    for names, accesses in zip(
+        (task.reads, task.writes),
+        _accesses(task) if isinstance(task, Nest) else ([], []),
+        strict=True,
+    ):
         for root in {program.root(n) for n in names}:
-            total = total + program.buffers[root].bytes
+            mine = [a for a in accesses if program.root(a[0]) == root]
+            total = total + _touched(mine or [(root, ())], program)
     return total
+
+
+def _accesses(nest: Nest) -> tuple[list[_Access], list[_Access]]:
+    """Return what a nest reads and what it writes, as (buffer, index)."""
+    stores = [s for p in nest.phases for s in p.stores]
+    reads = [(e.buffer, e.args) for e in nest.exprs if isinstance(e, Load)]
+    reads += [(s.buffer, s.index) for s in stores if s.accumulate]
+    return reads, [(s.buffer, s.index) for s in stores]
+
+
+def _touched(accesses: Sequence[_Access], program: Program) -> Size:
+    """Return the bytes of a buffer that accesses touch, at most."""
+    buffer = program.buffers[accesses[0][0]]
+    if any(name != buffer.name for name, _ in accesses):
+        return program.buffers[program.root(buffer.name)].bytes
+    sizes = list(buffer.shape)
+    for d in range(len(sizes)):
+        if all(index and _is_slice(index[d]) for _, index in accesses):
+            sizes[d] = 1
+    return product((*sizes, buffer.dtype.itemsize))
+
+
+def _is_slice(e: Expr) -> bool:
+    return is_uniform(e) and any(isinstance(x, Load) for x in walk(e))
+
+
+def times_run(
+    body: Sequence[Statement], sizes: Mapping[str, int], times: int = 1
+) -> Iterator[int]:
+    """Yield how often each task of a body runs, at most; a `While` counts once."""
+    for s in body:
+        if isinstance(s, Region):
+            turns = evaluate(s.count, sizes) if isinstance(s, Loop) else 1
+            for inner in s.bodies:
+                yield from times_run(inner, sizes, times * turns)
+        elif not isinstance(s, Barrier):
+            yield times

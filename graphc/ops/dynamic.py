@@ -155,7 +155,7 @@ SLICE = register(
         evaluate=_slice_value,
         gradient=_slice_gradient,
         lower=Pointwise(_slice_lower),
-        doc="y[i] = x[start + i], the start moved so that it fits;  dx = g placed there",
+        doc="y[i] = x[start + i], the start moved to fit;  dx = g placed there",
         guards=lambda types, a: _fits(types[0].shape, a.shape),
         batch=_slice_batch,
         checks=lambda node: _starts_in_range(
@@ -292,7 +292,7 @@ UPDATE = register(
         evaluate=_update_value,
         gradient=_update_gradient,
         lower=Pointwise(_update_lower),
-        doc="y = x, y[start + i] = u[i], the start moved so that it fits;  "
+        doc="y = x, y[start + i] = u[i], the start moved to fit;  "
         "dx = g, 0 where u went, du = g read there",
         guards=lambda types, a: _fits(types[0].shape, types[1].shape),
         batch=_update_batch,

@@ -6,7 +6,7 @@ gradient of reading; what overwrites is the op `set_at`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from graphc.ir.dims import Size, product
 from graphc.ir.leaves import make_args
 from graphc.ir.nodes import Node, Tensor, explain, make1, topological
 from graphc.ir.op import (
-    FUNCTIONS,
     Meaning,
     Op,
     ScatterAdd,
@@ -32,9 +31,17 @@ from graphc.ops.arithmetic import where
 from graphc.ops.batching import align, move_axes, move_axis, shift
 from graphc.ops.broadcast import broadcast_to
 from graphc.ops.creation import cast, constant, full, iota, ones, zeros
-from graphc.ops.gather import ADD_AT, GATHER, IntoPoints, Points
-from graphc.ops.gather import check_points, index_checks, join, np_index
-from graphc.ops.getitem import Key, read_key, read_points, read_slices
+from graphc.ops.gather import (
+    ADD_AT,
+    GATHER,
+    IntoPoints,
+    Points,
+    check_points,
+    index_checks,
+    join,
+    np_index,
+)
+from graphc.ops.getitem import Key, read_key, read_slices
 from graphc.ops.indexing import SCATTER_ADD, Scatter, place
 from graphc.ops.reduction import normal_axes
 from graphc.ops.shape import reshape

@@ -18,6 +18,7 @@ from .arith import select as select
 from .arith import sign as sign
 from .arith import sqrt as sqrt
 from .arith import trunc as trunc
+from .foreign import invoke as invoke
 from .gemm_calls import at as at
 from .gemm_calls import tile as tile
 from .horizontal import hall as hall
@@ -29,6 +30,11 @@ from .horizontal import hmin as hmin
 from .horizontal import hprod as hprod
 from .horizontal import hsum as hsum
 from .kernel import kernel as kernel
+from .matrices import cholesky as cholesky
+from .matrices import det as det
+from .matrices import slogdet as slogdet
+from .matrices import solve as solve
+from .matrices import solve_triangular as solve_triangular
 from .order import searchsorted as searchsorted
 from .order import sort as sort
 from .order import top_k as top_k

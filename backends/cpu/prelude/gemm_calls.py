@@ -29,8 +29,11 @@ def at(typing, pointer, i):  # type: ignore[no-untyped-def]
     return pointer(pointer, types.int64), codegen
 
 
-def _call_pointer(pattern: str, kinds: tuple[Any, ...]) -> Any:
-    """Return the typing and code of a call; ``pattern`` has p for a pointer, i else."""
+def call_pointer(pattern: str, kinds: tuple[Any, ...]) -> Any:
+    """Return the typing and code of a call; ``pattern`` has p for a pointer, i else.
+
+    The first argument is the function's address.
+    """
     if len(kinds) != len(pattern):
         return None
     chosen = []
@@ -58,7 +61,7 @@ def tile(typing, function, c, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate)
     of columns are written.
     """
     kinds = (function, c, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate)
-    return _call_pointer("ippiiipiiii", kinds)
+    return call_pointer("ippiiipiiii", kinds)
 
 
 @intrinsic
@@ -69,4 +72,4 @@ def pack(typing, function, to, width, b, sb_k, sb_j, k, cols):  # type: ignore[n
 
     ``width`` is a multiple of the vector's lanes. It is fast where sb_j or sb_k is 1.
     """
-    return _call_pointer("ipipiiii", (function, to, width, b, sb_k, sb_j, k, cols))
+    return call_pointer("ipipiiii", (function, to, width, b, sb_k, sb_j, k, cols))

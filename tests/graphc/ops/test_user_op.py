@@ -51,9 +51,9 @@ USER_OPS: dict[str, Callable[[], Op]] = {
         "root", lambda x: gc.sqrt(x * x + 1) + gc.log1p(x * x)
     ),
     "snake": lambda: gc.elementwise("snake", lambda x: x + gc.square(gc.sin(x))),
-    "wave": lambda: gc.elementwise("wave", lambda x: gc.erf(x) * gc.cos(gc.tan(x))),
-    "sawtooth": lambda: gc.elementwise("sawtooth", lambda x: (x % 0.55) * x),
-    "stairs": lambda: gc.elementwise("stairs", lambda x: gc.ceil(3 * x) * x * x),
+    "wave": lambda: gc.elementwise("wave", lambda x: gc.erf(x) * gc.cos(gc.tan(x / 2))),
+    "sawtooth": lambda: gc.elementwise("sawtooth", lambda x: (x % 3.0) * x),
+    "stairs": lambda: gc.elementwise("stairs", lambda x: gc.ceil(x + 0.5) * x * x),
 }
 NUMPY: dict[str, Callable[..., Array]] = {
     "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
@@ -65,9 +65,9 @@ NUMPY: dict[str, Callable[..., Array]] = {
     "rational": lambda x, y: x / (1 + y**2),
     "root": lambda x: np.sqrt(x * x + 1) + np.log1p(x * x),
     "snake": lambda x: x + np.sin(x) ** 2,
-    "wave": lambda x: special.erf(x) * np.cos(np.tan(x)),
-    "sawtooth": lambda x: (x % 0.55) * x,
-    "stairs": lambda x: np.ceil(3 * x) * x * x,
+    "wave": lambda x: special.erf(x) * np.cos(np.tan(x / 2)),
+    "sawtooth": lambda x: (x % 3.0) * x,
+    "stairs": lambda x: np.ceil(x + 0.5) * x * x,
 }
 each_op = pytest.mark.parametrize("name", USER_OPS)
 
