@@ -14,6 +14,9 @@ from graphc.autodiff.reverse import grad as grad
 from graphc.autodiff.reverse import stop_gradient as stop_gradient
 from graphc.autodiff.reverse import value_and_grad as value_and_grad
 from graphc.compiler import compile as compile
+from graphc.control.cond import cond as cond
+from graphc.control.scan import scan as scan
+from graphc.control.while_loop import while_loop as while_loop
 from graphc.errors import GraphcError as GraphcError
 from graphc.executable import Executable as Executable
 from graphc.ir.graph import Graph as Graph
@@ -110,6 +113,12 @@ from graphc.ops.elementwise import elementwise as elementwise
 from graphc.ops.indexing import one_hot as one_hot
 from graphc.ops.indexing import take as take
 from graphc.ops.kernel import kernel_op as kernel_op
+from graphc.ops.linalg import cholesky as cholesky
+from graphc.ops.linalg import det as det
+from graphc.ops.linalg import inv as inv
+from graphc.ops.linalg import slogdet as slogdet
+from graphc.ops.linalg import solve as solve
+from graphc.ops.linalg import solve_triangular as solve_triangular
 from graphc.ops.linear import matmul as matmul
 from graphc.ops.normalisation import batch_norm as batch_norm
 from graphc.ops.normalisation import batch_norm_training as batch_norm_training

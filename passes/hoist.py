@@ -68,7 +68,6 @@ class _Hoisting:
         self.loops = [i for i in range(n) if i not in self.added]
         # What is wanted of each step: stacked outputs, and what accumulators add.
         self.wanted = [*outputs[n:], *self.added.values()]
-        self.needed = set(topological(outputs[i] for i in self.loops))
         moving = {self.carries[i].node for i in range(n)}
         self.early: set[Node] = set()
         for inner in topological((*outputs, *self.wanted)):
@@ -76,6 +75,7 @@ class _Hoisting:
                 moving.add(inner)
             else:
                 self.early.add(inner)
+        self.needed = set(topological(outputs[i] for i in self.loops)) - self.early
 
     def _accumulators(self) -> dict[int, Tensor]:
         """Return the carries that only sum up, and what each step adds to them."""

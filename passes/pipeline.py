@@ -33,6 +33,7 @@ GRAPH_PASSES: tuple[str, ...] = (
     "dce",  # what no loop needs is not hoisted, and fusion counts no dead users
     "hoist",  # after dce: what only dead results need stays behind
     "simplify",  # what hoisting has reshaped and transposed
+    "cse",  # what is computed before a loop and again after it
     "dce",  # inputs of loops that only hoisted work read
     "fuse",  # last: no pattern matches inside a group
 )

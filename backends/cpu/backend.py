@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.backends.cpu import calls
+from graphc.backends.cpu import calls, lapack
 from graphc.backends.cpu.kernels import CpuKernel
 from graphc.backends.cpu.machine import target
 from graphc.backends.cpu.module import write_module
@@ -62,7 +62,7 @@ class CpuBackend:
         }
         for task in program.tasks:
             if isinstance(task, Call):
-                calls.check(task)
+                calls.prepare(task, program)
         check_depth(program.body)
         source = write_module(program, tiles)
         native.set_cache_folder(cache_folder() / "objects")
@@ -127,6 +127,11 @@ class Runner:
         self.steps = list(steps)
         self.states = states
         self.limit = limit
+        self.held: contextlib.AbstractContextManager[None] = (
+            lapack.ONE_THREAD
+            if calls.needs_lapack(program)
+            else contextlib.nullcontext()
+        )
         self.constants = {
             name: aligned_copy(value) for name, value in program.constants.items()
         }
@@ -237,6 +242,7 @@ class Bound:
 
     def _fill(self, scratch: int) -> None:
         self._patches: list[list[int]] = [[] for _ in self._given]
+        self._may_fail: list[tuple[int, Call]] = []
 
         def word(task: Task, word: Argument, at: int) -> int:
             return self._word(task, word, scratch, at)
@@ -257,6 +263,11 @@ class Bound:
             assert isinstance(value, str)
             return self._address(value, at)
         if isinstance(task, Call):
+            if word.kind == "routine":
+                return calls.routine_address(task, word, self.program)
+            if word.name == calls.FAILED:
+                self._may_fail.append((at, task))
+                return 0
             return scratch if word.kind == "scratch" else self._scratch_size // 8
         if word.kind == "routine":
             which, _, dtype = str(value).partition(" ")
@@ -294,7 +305,12 @@ class Bound:
             address = array.__array_interface__["data"][0]
             for at in places:
                 words[at] = address
-        self.team.run()
+        with self.runner.held:
+            self.team.run()
+        for at, call in self._may_fail:
+            if words[at]:
+                words[at] = 0
+                raise calls.failure(call)
         return list(out)
 
 

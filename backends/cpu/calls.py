@@ -133,7 +133,9 @@ def write_call(call: Call, program: Program) -> KernelText:
         arguments.special("choice", "room", "words of scratch that a thread has")
         given.append(arguments.special("scratch", SCRATCH, "i64"))
         used |= {"at", "i64"}
-    letter = {"float32": "s", "float64": "d"}.get(program.buffers[call.reads[0]].dtype.name)
+    letter = {"float32": "s", "float64": "d"}.get(
+        program.buffers[call.reads[0]].dtype.name
+    )
     given += [arguments.special("routine", f, f"{letter}{f}") for f in fill.lapack]
     lines = read_lines(arguments)
     used |= {POINTERS[d.name] for d in arguments.dtypes.values()}
@@ -209,9 +211,7 @@ def failure(call: Call) -> GraphcError:
 def _user_address(call: Call, program: Program) -> int:
     buffers = _buffers(call, program)
     reads = len(call.reads)
-    return compile_kernel(
-        routine(call.routine), call, buffers[:reads], buffers[reads:]
-    )
+    return compile_kernel(routine(call.routine), call, buffers[:reads], buffers[reads:])
 
 
 def _buffers(call: Call, program: Program) -> list[Buffer]:

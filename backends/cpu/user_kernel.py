@@ -23,7 +23,10 @@ _known: dict[tuple[Any, ...], Any] = {}
 
 
 def compile_kernel(
-    routine: LibraryRoutine, call: Call, reads: Sequence[Buffer], writes: Sequence[Buffer]
+    routine: LibraryRoutine,
+    call: Call,
+    reads: Sequence[Buffer],
+    writes: Sequence[Buffer],
 ) -> int:
     """Return the address of a C function of a table: flag, addresses, then sizes.
 
@@ -63,7 +66,7 @@ def _compiled(
     # Shown in tracebacks; the text is of numbers and names that stand above.
     file = f"<graphc kernel {call.name}>"
     linecache.cache[file] = (len(text), None, text.splitlines(True), file)
-    exec(compile(text, file, "exec"), known)  # noqa: S102
+    exec(compile(text, file, "exec"), known)
     try:
         function.compile(tuple(arrays))
         table: Any = vector.TABLE
@@ -80,7 +83,7 @@ def _refused(call: Call, code: Any, why: str, message: str) -> CompileError:
             *(line for line in message.splitlines() if line.strip()),
         ],
         where=call.origins[0].quoted if call.origins else "",
-        help='write it in the part of Python that Numba knows, or use '
+        help="write it in the part of Python that Numba knows, or use "
         'backend="reference"',
     )
 

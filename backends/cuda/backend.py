@@ -1,4 +1,4 @@
-"""The CUDA backend in its simplest form: a launch for each nest.
+"""The CUDA backend in its simplest form: a launch for each nest, loops on the host.
 
 Inputs and states are copied to the device before each step, outputs and the states
 that it writes back after it. Temporaries lie in one arena, placed by the program's
@@ -23,6 +23,7 @@ from graphc.backends.cuda.api import (
     cuda,
     has_device,
 )
+from graphc.backends.cuda.host import Host, nested
 from graphc.backends.cuda.kernels import CudaKernel
 from graphc.backends.cuda.module import write_module
 from graphc.backends.cuda.nest import Launch
@@ -32,7 +33,7 @@ from graphc.backends.shared.files import load_module
 from graphc.errors import CompileError
 from graphc.ir.dims import evaluate
 from graphc.ir.graph import Graph
-from graphc.ir.program import Barrier, Call, Nest, Program
+from graphc.ir.program import Call, Program
 from graphc.ir.program.memory import Arena
 from graphc.ir.target import Target
 
@@ -54,17 +55,12 @@ class CudaBackend:
 
         Raises:  CompileError naming the kernel, its file and its nodes.
         """
-        for s in program.body:
+        for s in program.tasks:
             if isinstance(s, Call):
                 raise CompileError(
                     f"the cuda backend has no routine {s.routine!r}",
                     details=[s.summary],
                     where=s.origins[0].quoted if s.origins else "",
-                    help='use backend="cpu" or "reference"',
-                )
-            if not isinstance(s, (Nest, Barrier)):
-                raise CompileError(
-                    f"the cuda backend does not run {type(s).__name__} statements yet",
                     help='use backend="cpu" or "reference"',
                 )
         source, launches = write_module(program)
@@ -131,7 +127,7 @@ class Runner:
     ) -> None:
         self.program = program
         self.kernels = kernels
-        self.steps = steps
+        self.launches = nested(program.body, iter(steps))
         self.states = states
         self._constants: dict[str, Any] | None = None
         self._memory: Any = None
@@ -200,8 +196,13 @@ class Bound:
         with warnings.catch_warnings():
             if SIMULATED:  # its arithmetic is NumPy's, which warns of inf and NaN
                 warnings.simplefilter("ignore", RuntimeWarning)
-            for step in runner.steps:
-                step.run(memory, self.sizes)
+            host = Host(
+                program,
+                memory,
+                lambda size: evaluate(size, self.sizes),
+                lambda step: step.run(memory, self.sizes),
+            )
+            host.run(runner.launches)
         # All that can fail is done.
         for name, array in zip(program.outputs, out, strict=True):
             download(memory[name], array)

@@ -14,8 +14,15 @@ from typing import Any
 
 from graphc.backends.shared.arguments import Argument, Arguments
 from graphc.backends.shared.blocks import PAD
-from graphc.errors import CompileError
-from graphc.ir.program import Barrier, Nest, Program, Statement, Task
+from graphc.ir.program import (
+    Barrier,
+    Loop,
+    Nest,
+    Program,
+    Region,
+    Statement,
+    Task,
+)
 from graphc.ir.program.text import nest_lines
 
 WIDTH = 88
@@ -145,14 +152,6 @@ class Source:
         ]
 
 
-def refused(statement: Statement) -> CompileError:
-    """Return the error for a statement that no module can hold."""
-    return CompileError(
-        f"{type(statement).__name__} statements cannot be compiled yet",
-        help='use backend="reference"',
-    )
-
-
 def write_source(
     program: Program,
     imports: Sequence[str],
@@ -186,36 +185,52 @@ def _steps(
     program: Program, kernels: Sequence[KernelText], steps: Sequence[Step]
 ) -> list[str]:
     lines = ["# What a step runs, in order: a kernel, and its buffers and sizes.", ""]
-    lines += ["STEPS = ["]
     names = _public_names(program)
     each = iter(steps)
 
-    def write(body: Sequence[Statement]) -> None:
-        for statement in body:
-            if isinstance(statement, Task):
+    def write(body: Sequence[Statement], pad: str) -> None:
+        for s in body:
+            if isinstance(s, Barrier):
+                lines.append(f'{pad}"barrier",')
+            elif isinstance(s, Region):
+                kind = type(s).__name__.lower()
+                cell = s.index if isinstance(s, Loop) else s.condition
+                shown = names.get(cell, cell)
+                shown += f": {s.count}" if isinstance(s, Loop) else ""
+                inner = pad + PAD
+                lines.extend([f"{pad}(", f'{inner}"{kind}",', *_quoted(shown, inner)])
+                for turn in s.bodies:
+                    if turn:
+                        lines.append(f"{inner}[")
+                        write(turn, inner + PAD)
+                        lines.append(f"{inner}],")
+                    else:
+                        lines.append(f"{inner}[],")
+                lines.append(f"{pad}),")
+            else:
                 _, k, words = next(each)
-                shown = [
+                shown = ", ".join(
                     f"{w.name}={names.get(str(w.value), w.value)}"
                     for w in words
                     if w.kind in ("buffer", "size")
-                ]
-                lines.extend(_step(kernels[k].name, ", ".join(shown)))
-            elif isinstance(statement, Barrier):
-                lines.append(f'{PAD}"barrier",')
-            else:
-                raise refused(statement)
+                )
+                lines.extend(_step(kernels[k].name, shown, pad))
 
-    write(program.body)
-    return [*lines, "]"]
+    write(program.body, PAD)
+    return [*lines[:2], "STEPS = [", *lines[2:], "]"]
 
 
-def _step(kernel: str, shown: str) -> list[str]:
-    line = f'{PAD}({kernel}, "{shown}"),'
+def _step(kernel: str, shown: str, pad: str) -> list[str]:
+    line = f'{pad}({kernel}, "{shown}"),'
     if len(line) <= WIDTH:
         return [line]
-    texts = textwrap.wrap(shown, WIDTH - 2 * len(PAD) - 3)
-    texts = [f'{PAD}{PAD}"{t} "' for t in texts[:-1]] + [f'{PAD}{PAD}"{texts[-1]}",']
-    return [f"{PAD}(", f"{PAD}{PAD}{kernel},", *texts, f"{PAD}),"]
+    return [f"{pad}(", f"{pad}{PAD}{kernel},", *_quoted(shown, pad + PAD), f"{pad}),"]
+
+
+def _quoted(shown: str, pad: str) -> list[str]:
+    """Return a text as literals of lines that are not too long."""
+    *texts, last = textwrap.wrap(shown, max(WIDTH - len(pad) - 3, 20)) or [""]
+    return [*(f'{pad}"{t} "' for t in texts), f'{pad}"{last}",']
 
 
 def _public_names(program: Program) -> dict[str, str]:

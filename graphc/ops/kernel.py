@@ -16,7 +16,6 @@ from graphc.ir.op import (
     Arrays,
     BatchRule,
     GradientRule,
-    Meaning,
     NonDifferentiable,
     Op,
     Routine,

@@ -163,8 +163,8 @@ def compare_special(found: Array, expected: Array, what: str) -> None:
 
 
 REDUCTIONS = [
-    "sum", "max", "min", "argmax", "mean", "var", "logsumexp", "norm",
-    "softmax", "log_softmax",
+    "sum", "prod", "max", "min", "argmax", "argmin", "mean", "var", "std", "any", "all",
+    "logsumexp", "norm", "softmax", "log_softmax",
 ]  # fmt: skip
 
 
