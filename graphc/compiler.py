@@ -18,6 +18,7 @@ from graphc.ir.origins import here
 from graphc.ir.program import Program
 from graphc.ir.verifier import verify
 from graphc.passes import complete, parse_pipeline, run_pipeline
+from graphc.passes.checks import with_checks
 from graphc.state import Parameter
 
 
@@ -32,6 +33,7 @@ def compile(
     threads: int | None = None,
     name: str = "step",
     verify_passes: bool = True,
+    check: bool = False,
 ) -> Executable:
     """Compile a step that computes outputs and updates states.
 
@@ -39,7 +41,9 @@ def compile(
     parsed. outputs: a tensor, or a list or dict of tensors. updates: {state: new
     value}; all new values are computed from the old ones. backend: "cpu", "cuda" or
     "reference". passes: a pipeline as text. states: for a parsed graph, the
-    parameters that its states stand for, by name. threads: at most so many.
+    parameters that its states stand for, by name. threads: at most so many. check:
+    refuse at a call what is otherwise brought into its range, such as an index beyond
+    an axis; the call raises CheckError and leaves the states as they were.
 
     Raises:  GraphcError of the kind that fits, collected before anything is compiled.
     Example:
@@ -75,9 +79,10 @@ def compile(
         )
     chosen = get_backend(backend, Choice(threads))
     steps = complete(parse_pipeline(passes))
-    stages = run_pipeline(graph, steps, chosen.target, check=verify_passes)
+    started, sites = with_checks(graph) if check else (graph, [])
+    stages = run_pipeline(started, steps, chosen.target, check=verify_passes)
     final = next(
-        (s.result for s in reversed(stages) if isinstance(s.result, Graph)), graph
+        (s.result for s in reversed(stages) if isinstance(s.result, Graph)), started
     )
     program = stages[-1].result
     assert isinstance(final, Graph)
@@ -85,7 +90,9 @@ def compile(
     owner = dict(zip(graph.states, bound, strict=True))
     # Passes may find that a state is not needed after all.
     runner = chosen.build(final, program, [owner[s] for s in final.states])
-    return Executable(graph, final, program, stages, runner, bound, structure, chosen)
+    return Executable(
+        graph, final, program, stages, runner, bound, structure, chosen, sites
+    )
 
 
 def _declared(

@@ -76,6 +76,13 @@ class GuardError(InputError):
     """The sizes of a call break an inequality that the graph requires."""
 
 
+class CheckError(GraphcError):
+    """A value breaks what an op requires, in a step or evaluation with check=True.
+
+    The states are as they were.
+    """
+
+
 class ParseError(GraphcError, ValueError):
     """A text is not a graph, a program or a pipeline; says the line and column."""
 

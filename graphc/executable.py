@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc.backends.protocol import Backend, Bound, Runner
 from graphc.backends.reference.interpreter import run_graph
-from graphc.errors import InputError
+from graphc.errors import CheckError, InputError
 from graphc.ir.binding import bind_sizes, fit_input
 from graphc.ir.dims import evaluate
 from graphc.ir.graph import Graph
@@ -17,7 +17,9 @@ from graphc.ir.interpret import Values
 from graphc.ir.nodes import Node, Tensor, leaf_name
 from graphc.ir.program import Program
 from graphc.ir.program.memory import Arena
+from graphc.ops.checks import checking, message
 from graphc.passes import Stage
+from graphc.passes.checks import Site
 from graphc.state import Parameter, join_locks
 
 Array = np.ndarray[Any, Any]
@@ -41,6 +43,7 @@ class Executable:
         states: Sequence[Parameter],
         structure: Any,
         backend: Backend,
+        sites: Sequence[Site] = (),
     ) -> None:
         self.declared = declared
         self.graph = graph
@@ -48,6 +51,7 @@ class Executable:
         self.runner = runner
         self.states = tuple(states)
         self.backend = backend
+        self._sites = tuple(sites)  # what the last output of the program speaks of
         self._stages = tuple(stages)
         self._structure = structure
         self._single = isinstance(structure, Tensor)
@@ -65,7 +69,7 @@ class Executable:
         out: arrays to write the outputs into, in the form of the outputs.
 
         Raises:  InputError if an array is missing or does not fit; the states are
-                 then as they were.
+                 then as they were. CheckError, too, of a step compiled with check=True.
         """
         if named or len(args) != len(self._names):
             args = tuple(self._arguments(args, named))
@@ -85,6 +89,8 @@ class Executable:
         if bound is None:
             bound = self._bind(shapes)
         targets = None if out is None else self._targets(out, arrays, bound.sizes)
+        if targets is not None and self._sites:
+            targets.append(np.empty((), np.int32))
         group = self._group.root()
         group.lock.acquire()
         while group.parent is not None:  # joined with others while we waited
@@ -93,9 +99,34 @@ class Executable:
             group.lock.acquire()
         try:
             found = bound.run(arrays, targets)
+            if self._sites:
+                number = int(found.pop())
+                if number:
+                    raise self._broken(number, arrays, bound.sizes)
         finally:
             group.lock.release()
         return found[0] if self._single else self._shaped(found)
+
+    def _broken(
+        self, number: int, arrays: Sequence[Array], sizes: Mapping[str, int]
+    ) -> CheckError:
+        """Return the error of a check that failed, found again in the interpreter."""
+        given = dict(zip(self.declared.inputs, arrays, strict=True))
+        held = {
+            t: s.array for t, s in zip(self.declared.states, self.states, strict=True)
+        }
+        try:
+            with checking():
+                run_graph(self.declared, given, held, sizes)
+        except CheckError as error:
+            return error
+        # What was rounded in another way here than there may pass in the interpreter.
+        site = self._sites[number - 1]
+        return CheckError(
+            f"{site.op}: " + " or ".join(message(c, "?", sizes) for c in site.checks),
+            where=site.origin.quoted,
+            help="the interpreter computes another value here; look at what is rounded",
+        )
 
     def _arguments(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
         if len(args) > len(self._names):

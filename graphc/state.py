@@ -182,8 +182,8 @@ def parameter(
     """Make a fresh state; optimisers act on trainable ones.
 
     init: "zeros", "ones", "glorot_uniform", "glorot_normal", "he_uniform",
-    "he_normal", "uniform", "normal"; or a number, an array, or a function
-    (shape, seed, stream) -> array. The values are a function of name and seed.
+    "he_normal", "uniform", "normal", "orthogonal"; or a number, an array, or a
+    function (shape, seed, stream) -> array. The values are a function of name and seed.
 
     Shapes:  -> shape, of ints. It may be left out where init is an array.
     Raises:  ArgumentError for a symbolic shape, an unknown init, an empty name.
@@ -253,6 +253,8 @@ def named_initial(init: str, shape: tuple[int, ...], seed: int, stream: int) -> 
     """Return the initial values that one of `INITIALIZERS` names."""
     if init in ("zeros", "ones"):
         return np.full(shape, float(init == "ones"))
+    if init == "orthogonal":
+        return _orthogonal(shape, fresh(_flat(shape), "normal", seed, stream))
     kind = "normal" if init.endswith("normal") else "uniform"
     drawn = fresh(shape, kind, seed, stream)
     spread = np.float32(_spread(init, shape))
@@ -268,7 +270,27 @@ INITIALIZERS = (
     "he_normal",
     "uniform",
     "normal",
+    "orthogonal",
 )
+
+
+def _flat(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return a shape as rows and columns: all axes but the last are rows."""
+    return int(np.prod(shape[:-1])), shape[-1] if shape else 1
+
+
+def _orthogonal(shape: tuple[int, ...], drawn: Any) -> Any:
+    """Return a matrix with orthonormal columns (rows, if those are fewer).
+
+    Source:  Saxe, McClelland, Ganguli, "Exact solutions to the nonlinear dynamics of
+             learning in deep linear neural networks", 2014. Q of a matrix of normal
+             numbers; with R's diagonal made positive it is drawn evenly.
+    """
+    rows, columns = drawn.shape
+    tall = drawn.astype(np.float64) if rows >= columns else drawn.astype(np.float64).T
+    q, r = np.linalg.qr(tall)
+    q = q * np.where(np.diag(r) < 0, -1.0, 1.0)
+    return (q if rows >= columns else q.T).reshape(shape)
 
 
 def _spread(init: str, shape: tuple[int, ...]) -> float:

@@ -4,16 +4,19 @@
     nest matmul (i0: N, i1: 512)  =>   nest matmul (...) {tile i0 by i1 x16}
 
 A contraction of float32 or float64 matrices runs on register tiles. In other nests
-lanes go along the axis for which the most reads and writes are of neighbouring
-elements: the last parallel axis, or the last axis that each phase reduces.
+lanes go along the last parallel axis, or along the last axis that each phase reduces:
+the one for which fewer reads and writes are needed, those of elements that are no
+neighbours counting as many.
 """
 
 from __future__ import annotations
 
+from math import prod
+
 from graphc.ir.dims import Size
 from graphc.ir.program import Buffer, Nest, Program, Schedule, Statement
 from graphc.ir.program.program import Store, within
-from graphc.ir.scalar import Apply, Expr, Load, linear, walk
+from graphc.ir.scalar import Apply, Expr, Load, Ref, axes_of, linear, walk
 from graphc.ir.target import Target
 from graphc.passes.registry import program_pass
 
@@ -49,7 +52,7 @@ def choose(nest: Nest, program: Program, target: Target) -> Schedule:
         candidates += sorted(last)[:1] if len(last) == 1 else []
     if not candidates:
         return Schedule("vector", "", lanes=target.lanes, parallel=parallel)
-    best = min(candidates, key=lambda a: (_awkward(nest, program, a), a))
+    best = min(candidates, key=lambda a: (_cost(nest, program, a, target.lanes), a))
     return Schedule("vector", best, lanes=target.lanes, parallel=parallel)
 
 
@@ -59,19 +62,52 @@ def _one_by_one(s: Store) -> bool:
     return s.accumulate or indexed
 
 
-def _awkward(nest: Nest, program: Program, axis: str) -> int:
-    """Count the accesses that do not touch neighbours along an axis."""
-    count = 0
+# What an access counts whose lanes are no neighbours, what it counts to bring the
+# lanes of a sum together, and what a size counts for that is not known.
+SCATTERED = 16
+TOGETHER = 16
+UNKNOWN = 256
+
+
+def _cost(nest: Nest, program: Program, axis: str, lanes: int) -> int:
+    """Estimate the vector accesses of a nest whose lanes run along an axis."""
+    points = prod(_size(a.extent) for a in nest.axes)
+    total = 0
     for phase in nest.phases:
-        mine = axis in {a.name for a in (*nest.axes, *phase.axes)}
+        turns = 1
+        for a in (*nest.axes, *phase.axes):
+            size = _size(a.extent)
+            turns *= -(-size // lanes) if a.name == axis else size
+        accesses = 0
         for e in walk(*phase.roots):
             if isinstance(e, Load):
-                step = stride(program.buffers[e.buffer], e.args, axis)
-                count += step not in (0, 1)
+                near = _step(program.buffers[e.buffer], e.args, axis) in (0, 1)
+                accesses += 1 if near else SCATTERED
+        along = axis in {a.name for a in phase.axes}
+        mine = along or axis in {a.name for a in nest.axes}
         for s in phase.stores:
-            step = stride(program.buffers[s.buffer], s.index, axis)
-            count += (step != 1) if mine and phase.axes else step not in (0, 1)
-    return count
+            step = _step(program.buffers[s.buffer], s.index, axis)
+            near = step == 1 if mine and phase.axes else step in (0, 1)
+            accesses += 1 if near else SCATTERED
+        total += turns * max(accesses, 1)
+        total += points * TOGETHER * len(phase.reduces) * along
+    return total
+
+
+def _size(extent: Size) -> int:
+    return extent if isinstance(extent, int) else UNKNOWN
+
+
+def _step(buffer: Buffer, index: tuple[Expr, ...], axis: str) -> Size | None:
+    """Return how far an access moves along an axis, whatever it does along others."""
+    total: Size = 0
+    for e, step in zip(index, buffer.strides, strict=True):
+        form = linear(e)
+        if form is not None:
+            total = total + form.axes.get(axis, 0) * step
+        elif axis in axes_of(e) or any(isinstance(x, Ref) for x in walk(e)):
+            return None
+    return total
 
 
 def stride(buffer: Buffer, index: tuple[Expr, ...], axis: str) -> Size | None:

@@ -40,6 +40,7 @@ def _share(name: str) -> None:
     spec.loader.exec_module(module)
 
 
+_share("loop_programs")
 _share("ops_table")
 _share("strategies")
 

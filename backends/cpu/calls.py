@@ -180,7 +180,7 @@ def _text(
     )
 
 
-# --- what its words hold ----------------------------------------------------------------
+# --- what its words hold --------------------------------------------------------------
 
 
 def scratch_words(call: Call, sizes: Mapping[str, int]) -> int:

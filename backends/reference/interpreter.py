@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from graphc.ir.interpret import Values, run_nodes
 from graphc.ir.leaves import is_input
 from graphc.ir.nodes import Node, Tensor, leaf_name, topological
 from graphc.ir.origins import here
+from graphc.ops.checks import checking
 
 Array = np.ndarray[Any, Any]
 
@@ -37,13 +39,15 @@ def evaluate(
     inputs: Mapping[Tensor, Any] | None = None,
     *,
     sizes: Mapping[str, int] | None = None,
+    check: bool = False,
 ) -> Any:
     """Compute tensors with NumPy; nothing is compiled and no state changes.
 
     outputs: a tensor, or a list or dict of them. inputs: {input tensor: array}.
-    sizes: sizes of dimensions that no input binds.
+    sizes: sizes of dimensions that no input binds. check: refuse what is otherwise
+    brought into its range, such as an index beyond an axis.
 
-    Raises:  InputError if an input is missing or does not fit.
+    Raises:  InputError if an input is missing or does not fit; CheckError.
     Example:
         >>> import graphc
         >>> x = graphc.input("x", ("N",))
@@ -79,7 +83,8 @@ def evaluate(
     arrays = {t: fit_input(t, a) for t, a in given.items()}
     bound = bind_sizes([(t, a.shape) for t, a in arrays.items()], graph.guards, sizes)
     states = {t: _value(t) for t in graph.states}
-    found, _ = run_graph(graph, arrays, states, bound)
+    with checking() if check else nullcontext():
+        found, _ = run_graph(graph, arrays, states, bound)
     if isinstance(outputs, Tensor):
         return found[0]
     if isinstance(outputs, Mapping):

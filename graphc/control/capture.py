@@ -2,7 +2,8 @@
 
 A body is called once with fresh arguments. What it computes from them is inside; what
 does not depend on them is computed once, outside, and handed in. So a product of two
-weights that a body writes is no work of the loop.
+weights that a body writes is no work of the loop. (A branch keeps all that it declares:
+it may not be taken.)
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from graphc.ops.creation import CONSTANT
 
 
 def enclose(
-    args: Sequence[Tensor], outputs: Sequence[Tensor]
+    args: Sequence[Tensor], outputs: Sequence[Tensor], since: int | None = None
 ) -> tuple[Region, tuple[Tensor, ...]]:
     """Return a region over `args` and what it captures, whose values come after them.
+
+    since: all that was declared from this serial number on stays inside, even if it
+    does not depend on the arguments: a branch that is not taken computes nothing.
 
     Ops without inputs (`full`, `iota`) and ops that only move what is captured
     (`broadcast_to`, `transpose`) stand inside, where they cost nothing.
@@ -27,7 +31,8 @@ def enclose(
     own = {a.node for a in args}
     inside = set(own)
     for node in order:
-        if any(t.node in inside for t in node.inputs):
+        own_work = since is not None and node.serial >= since and not node.op.leaf
+        if own_work or any(t.node in inside for t in node.inputs):
             inside.add(node)
     inner: dict[Tensor, Tensor] = {a: a for a in args}
     captured: dict[Tensor, Tensor] = {}
@@ -59,10 +64,12 @@ def enclose(
 
 
 def enclose_together(
-    args: Sequence[Tensor], bodies: Sequence[Sequence[Tensor]]
+    args: Sequence[Tensor],
+    bodies: Sequence[Sequence[Tensor]],
+    since: int | None = None,
 ) -> tuple[list[Region], tuple[Tensor, ...]]:
     """Return regions over the same arguments, and what they capture together."""
-    whole, captured = enclose(args, [t for outputs in bodies for t in outputs])
+    whole, captured = enclose(args, [t for outputs in bodies for t in outputs], since)
     rest = iter(whole.outputs)
     return [Region(whole.args, [next(rest) for _ in each]) for each in bodies], captured
 

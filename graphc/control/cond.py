@@ -17,7 +17,7 @@ from graphc.control.structure import flatten, shape_of
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.ir.interpret import run_region
 from graphc.ir.leaves import make_args
-from graphc.ir.nodes import Node, Region, Tensor, make
+from graphc.ir.nodes import Node, Region, Tensor, make, next_serial
 from graphc.ir.op import Controlled, Op, Types, register
 from graphc.ir.origins import here
 from graphc.ir.types import bool_
@@ -144,6 +144,7 @@ def cond(
     """
     inputs = [constant(v) for v in operands]
     args = make_args([t.type for t in inputs])
+    since = next_serial()
     results = []
     for branch in (then, otherwise):
         found = branch(*args)
@@ -168,7 +169,7 @@ def cond(
                 where=here().quoted,
                 help="cast or broadcast one of them",
             )
-    regions, captured = enclose_together(args, [one, other])
+    regions, captured = enclose_together(args, [one, other], since)
     return rebuild(
         make(COND, [constant(condition), *inputs, *captured], regions=regions)
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,20 @@ from graphc.ir.nodes import Node, Region, Tensor, describe
 from graphc.ir.op import Meaning
 
 Values = dict[Tensor, np.ndarray[Any, Any]]
+
+# What looks at each node before it is computed: (node, its arrays, sizes).
+Observer = Callable[[Node, Sequence[np.ndarray[Any, Any]], Mapping[str, int]], None]
+_observer: ContextVar[Observer | None] = ContextVar("graphc_observer", default=None)
+
+
+@contextmanager
+def observing(observer: Observer | None) -> Iterator[None]:
+    """Show each node that is interpreted inside to a function, those in regions too."""
+    token = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
 
 
 def run_nodes(
@@ -25,8 +41,11 @@ def run_nodes(
 
     Raises:  GraphcError naming the node and its line if its meaning fails.
     """
+    observer = _observer.get()
     for node in nodes:
         arrays = tuple(values[t] for t in node.inputs)
+        if observer is not None:
+            observer(node, arrays, sizes)
         types = tuple(t.type for t in node.inputs)
         try:
             with np.errstate(all="ignore"):

@@ -8,6 +8,7 @@ node owns: its arguments are its only inputs.
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -48,13 +49,31 @@ class Array:
         return hash(self._key)
 
 
+_serial = itertools.count()
+
+
+def next_serial() -> int:
+    """Return a number that is greater than those of all nodes made so far."""
+    return next(_serial)
+
+
 class Node:
     """An op applied to tensors. Immutable; compares by identity.
 
     birth: where it was declared; a Graph's table of origins starts from it.
+    serial: the number of nodes made before it in this process.
     """
 
-    __slots__ = ("__weakref__", "attrs", "birth", "inputs", "op", "regions", "results")
+    __slots__ = (
+        "__weakref__",
+        "attrs",
+        "birth",
+        "inputs",
+        "op",
+        "regions",
+        "results",
+        "serial",
+    )
 
     def __init__(
         self,
@@ -71,6 +90,7 @@ class Node:
         self.attrs = attrs
         self.regions = tuple(regions)
         self.birth = birth or here()
+        self.serial = next(_serial)
         make = result_class or Tensor
         self.results = tuple(make(self, i, t) for i, t in enumerate(types))
 

@@ -92,6 +92,17 @@ class Layer:
 
         For layers of several tensors, whose `__call__` gives them names.
         """
+        found = self.run(tensors, **options)
+        if not isinstance(found, Tensor):
+            raise ArgumentError(
+                f"{self.name}: call returned {found!r}, not a tensor",
+                where=here().quoted,
+            )
+        self.output = found.type
+        return found
+
+    def run(self, tensors: Sequence[Tensor], **options: Any) -> Any:
+        """Do as `apply` does, for layers whose `call` returns more than one tensor."""
         with scope(self.name, self.place):
             if not self._made:
                 try:
@@ -100,14 +111,7 @@ class Layer:
                     self._states.clear()
                     raise
                 self._made = True
-            found = self.call(*tensors, **options)
-        if not isinstance(found, Tensor):
-            raise ArgumentError(
-                f"{self.name}: call returned {found!r}, not a tensor",
-                where=here().quoted,
-            )
-        self.output = found.type
-        return found
+            return self.call(*tensors, **options)
 
     # --- names and states ---------------------------------------------------------
 

@@ -145,6 +145,13 @@ class Sequential(Layer):
         with scope(self._name, self.place) if self._name else nullcontext():
             for layer in self.layers:
                 tensor = layer(tensor, training=training)
+                if not isinstance(tensor, Tensor):
+                    raise ArgumentError(
+                        f"Sequential: {layer.name} returned {len(tensor)} tensors, "
+                        "the next layer takes one",
+                        where=here().quoted,
+                        help="call the layers yourself where one returns its state",
+                    )
         self.input_type = self.input_type or given
         self.output = tensor.type
         return tensor

@@ -153,26 +153,30 @@ def _axes(what: str, x: Tensor, axis: Any) -> tuple[int, ...]:
 
 
 def _along(what: str, v: Any, x: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Return a weight, which has the sizes of some axes, so that it meets them."""
-    tensor = cast(constant(v), x.dtype)
+    """Return a weight, which has the sizes of some axes of x, so that it meets them."""
+    tensor = constant(v)
     wanted = tuple(x.shape[a] for a in axes)
     if tensor.shape != wanted:
         error = ShapeError(
-            f"{{0}} {tensor.type} must have the shape [{','.join(map(str, wanted))}] "
-            f"of the axes {list(axes)} of {{1}} {x.type}"
+            f"{{0}} {tensor.type} must have the shape [{','.join(map(str, wanted))}], "
+            f"the sizes of the axes {list(axes)} of {{1}} {x.type}"
         )
         raise explain(error, what, [tensor, x])
-    return reshape(tensor, tuple(s if i in axes else 1 for i, s in enumerate(x.shape)))
+    ones = tuple(s if i in axes else 1 for i, s in enumerate(x.shape))
+    return reshape(cast(tensor, x.dtype), ones)
 
 
-def _affine(
-    what: str, y: Tensor, weight: Any, bias: Any, axes: tuple[int, ...]
-) -> Tensor:
-    if weight is not None:
-        y = y * _along(what, weight, y, axes)
-    if bias is not None:
-        y = y + _along(what, bias, y, axes)
-    return y
+def _affine(y: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+def _pair(
+    what: str, x: Tensor, weight: Any, bias: Any, axes: tuple[int, ...]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return weight and bias so that they meet the axes; None for those not given."""
+    found = [None if v is None else _along(what, v, x, axes) for v in (weight, bias)]
+    return found[0], found[1]
 
 
 # --- public functions ---------------------------------------------------------------
@@ -198,8 +202,8 @@ def layer_norm(
     """
     tensor = _floating(x)
     axes = _axes("layer_norm", tensor, axis)
-    y = make1(STANDARDIZE, (tensor,), Scaling(axes, float(eps)))
-    return _affine("layer_norm", y, weight, bias, axes)
+    pair = _pair("layer_norm", tensor, weight, bias, axes)
+    return _affine(make1(STANDARDIZE, (tensor,), Scaling(axes, float(eps))), *pair)
 
 
 @public
@@ -214,8 +218,8 @@ def rms_norm(x: Any, weight: Any = None, axis: Any = -1, eps: float = 1e-6) -> T
     """
     tensor = _floating(x)
     axes = _axes("rms_norm", tensor, axis)
-    y = make1(RMS_SCALE, (tensor,), Scaling(axes, float(eps)))
-    return _affine("rms_norm", y, weight, None, axes)
+    pair = _pair("rms_norm", tensor, weight, None, axes)
+    return _affine(make1(RMS_SCALE, (tensor,), Scaling(axes, float(eps))), *pair)
 
 
 @public
@@ -254,25 +258,13 @@ def group_norm(
             raise ShapeError(f"{groups} groups do not divide {{0}}[{at}]={channels}")
     except (ArgumentError, ShapeError) as error:
         raise explain(error, "group_norm", [tensor]) from None
+    pair = _pair("group_norm", tensor, weight, bias, (at,))
     split = (*tensor.shape[:at], int(groups), each, *tensor.shape[at + 1 :])
-    apart = reshape(tensor, split)
-    axes = tuple(a for a in range(1, apart.ndim) if a != at)
-    y = make1(STANDARDIZE, (apart,), Scaling(axes, float(eps)))
-    pair = [
-        None
-        if v is None
-        else reshape(_along("group_norm", v, tensor, (at,)), _ones(split, at))
-        for v in (weight, bias)
-    ]
-    if pair[0] is not None:
-        y = y * pair[0]
-    if pair[1] is not None:
-        y = y + pair[1]
+    axes = tuple(a for a in range(1, len(split)) if a != at)
+    y = make1(STANDARDIZE, (reshape(tensor, split),), Scaling(axes, float(eps)))
+    ones = tuple(s if i in (at, at + 1) else 1 for i, s in enumerate(split))
+    y = _affine(y, *(None if v is None else reshape(v, ones) for v in pair))
     return reshape(y, tensor.shape)
-
-
-def _ones(split: tuple[Any, ...], at: int) -> tuple[Any, ...]:
-    return tuple(s if i in (at, at + 1) else 1 for i, s in enumerate(split))
 
 
 @public
@@ -299,7 +291,8 @@ def batch_norm(
     axes = _axes("batch_norm", tensor, axis)
     middle = _along("batch_norm", mean, tensor, axes)
     spread: Tensor = rsqrt(_along("batch_norm", var, tensor, axes) + float(eps))
-    return _affine("batch_norm", (tensor - middle) * spread, weight, bias, axes)
+    pair = _pair("batch_norm", tensor, weight, bias, axes)
+    return _affine((tensor - middle) * spread, *pair)
 
 
 @public
@@ -321,8 +314,8 @@ def batch_norm_training(
     tensor = _floating(x)
     axes = _axes("batch_norm_training", tensor, axis)
     others = tuple(i for i in range(tensor.ndim) if i not in axes)
-    y = make1(STANDARDIZE, (tensor,), Scaling(others, float(eps)))
-    y = _affine("batch_norm_training", y, weight, bias, axes)
+    pair = _pair("batch_norm_training", tensor, weight, bias, axes)
+    y = _affine(make1(STANDARDIZE, (tensor,), Scaling(others, float(eps))), *pair)
     # With their axes kept they are the sums that `standardize` takes as well.
     kept = (f(tensor, others, keepdims=True) for f in (mean, var))
     middle, spread = (reshape(t, tuple(tensor.shape[a] for a in axes)) for t in kept)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from graphc.ir.op import FUNCTIONS
+from graphc.ir.op import FUNCTIONS, Op
 from graphc.ops.arithmetic import abs, exp, expm1, neg, where
 from graphc.ops.elementwise import elementwise, primitive
 
@@ -15,6 +15,7 @@ TWO_BY_ROOT_PI = 2.0 / math.sqrt(math.pi)
 
 # --- trigonometry -------------------------------------------------------------------
 
+cos: Op
 sin = primitive(
     "sin",
     symbolic="sin",
@@ -58,6 +59,7 @@ def _cosh(x: Any) -> Any:
     return 0.5 * half * half + 0.5 / half / half
 
 
+cosh: Op
 sinh = elementwise(
     "sinh",
     lambda x: (exp(x) - exp(-x)) / 2,

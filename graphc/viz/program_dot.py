@@ -18,16 +18,18 @@ from graphc.ir.origins import FORWARD, UPDATE
 from graphc.ir.program import (
     Barrier,
     Call,
-    If,
     Loop,
     LoopAxis,
     Nest,
     Phase,
     Program,
+    Region,
     Statement,
     Task,
+    While,
 )
 from graphc.ir.program.hazards import dependencies
+from graphc.ir.program.program import levels, levels_in
 from graphc.ir.program.text import call_line, nest_lines
 from graphc.viz.dot import picture_dot
 from graphc.viz.picture import PHASES, Arrow, Box, Frame, Path, Picture, short
@@ -91,7 +93,7 @@ class _Drawer:
 
     def picture(self) -> Picture:
         program = self.program
-        end = self._body(program.body, (), 0, "level")
+        end = self._body(program.body, (), 0, "level", 0)
         self._outputs(end)
         drawn = {b.tooltip for b in self.boxes}
         for name in (*program.inputs, *program.states):
@@ -104,29 +106,34 @@ class _Drawer:
 
     def _title(self) -> str:
         parts = [_count(len(self.program.nests), "nest")]
-        barriers = sum(isinstance(s, Barrier) for s in self.program.body)
+        barriers = levels(self.program.body)
         if barriers:
             parts.append(_count(barriers + 1, "level"))
         return f"{self.program.name}: {', '.join(parts)}"
 
     # --- statements -------------------------------------------------------------------
 
-    def _body(self, body: Sequence[Statement], path: Path, row: int, key: str) -> int:
-        """Draw statements from a row on; returns the row below them."""
+    def _body(
+        self, body: Sequence[Statement], path: Path, row: int, key: str, level: int
+    ) -> int:
+        """Draw statements from a row and a level on; returns the row below them."""
         groups = _groups(body)
         for i, group in enumerate(groups):
-            inner = path
+            inner, here = path, level
+            last = level + max(map(levels_in, group), default=0)
             if len(groups) > 1:
-                label = f"level {i}" + (self._alive(i) if not path else "")
+                label = f"level {level}" if last == level else f"levels {level}..{last}"
+                label += self._alive(level, last) if not path else ""
                 inner = (*path, Frame("level", f"{key}{i}", label, FORWARD))
+            level = last + 1
             for tier in _tiers(self.program, group):
                 for some in _chunks(tier):
-                    row = max(self._statement(s, inner, row) for s in some)
+                    row = max(self._statement(s, inner, row, here) for s in some)
         if not any(groups):
             row = self._box("quiet", ("nothing",), FORWARD, path, row)[1]
         return row
 
-    def _statement(self, s: Statement, path: Path, row: int) -> int:
+    def _statement(self, s: Statement, path: Path, row: int, level: int) -> int:
         if isinstance(s, Nest):
             phase = _phase(s, any(self._space(n) == "state" for n in s.writes))
             lines = self._nest_lines(s)
@@ -139,8 +146,8 @@ class _Drawer:
                 f"store {', '.join(s.writes)}{options}",
             )
             return self._step(s, "nest", lines, phase, path, row, _tooltip(s))
-        assert isinstance(s, (Loop, If))
-        return self._region(s, path, row)
+        assert isinstance(s, Region)
+        return self._region(s, path, row, level)
 
     def _step(
         self,
@@ -167,7 +174,7 @@ class _Drawer:
             self.writers[self.program.root(buffer)] = (name,)
         return below
 
-    def _region(self, s: Loop | If, path: Path, row: int) -> int:
+    def _region(self, s: Region, path: Path, row: int, level: int) -> int:
         key = f"r{len(self.boxes)}"
         if isinstance(s, Loop):
             inside = (*path, Frame("region", key, "loop", FORWARD))
@@ -175,8 +182,23 @@ class _Drawer:
             name, row = self._box("loop", lines, FORWARD, inside, row)
             self.writers[self.program.root(s.index)] = (name,)
             before, first = dict(self.writers), len(self.reads)
-            row = self._body(s.body, inside, row, key)
+            row = self._body(s.body, inside, row, key, level)
             self._next_turn(before, self.reads[first:])
+            return row
+        if isinstance(s, While):
+            inside = (*path, Frame("region", key, "while", FORWARD))
+            before, first = dict(self.writers), len(self.reads)
+            row = self._body(s.test, inside, row, f"{key}test", level)
+            lines = (short(s.condition),)
+            name, row = self._box("branch", lines, FORWARD, inside, row)
+            self._read(s.condition, name, inside)
+            tested, level = dict(self.writers), level + levels(s.test) + 1
+            turn = Frame("region", f"{key}do", "do", FORWARD)
+            row = self._body(s.body, (*inside, turn), row, f"{key}do", level)
+            self._next_turn(before, self.reads[first:])
+            for root, writers in tested.items():
+                both = (*writers, *self.writers[root])
+                self.writers[root] = tuple(dict.fromkeys(both))
             return row
         inside = (*path, Frame("region", key, "if", FORWARD))
         name, row = self._box("branch", (short(s.condition),), FORWARD, inside, row)
@@ -188,7 +210,7 @@ class _Drawer:
             if body or label == "then":
                 self.writers = dict(before)
                 branch = Frame("region", f"{key}{label}", label, FORWARD)
-                end = self._body(body, (*inside, branch), row, f"{key}{label}")
+                end = self._body(body, (*inside, branch), row, f"{key}{label}", level)
                 below = max(below, end)
                 for root, writers in self.writers.items():
                     both = (*after.get(root, ()), *writers)
@@ -350,12 +372,12 @@ class _Drawer:
         view = f" = {found.view_of}" if found.view_of else ""
         return f"{found.space} {buffer} : {found.type}{view}"
 
-    def _alive(self, level: int) -> str:
-        """Say how much memory the temporaries that live in a level need."""
+    def _alive(self, first: int, last: int) -> str:
+        """Say how much memory the temporaries that live in some levels need."""
         if self.program.plan is None:
             return ""
         lives = self.program.plan.lifetimes
-        alive = [x.buffer for x in lives if x.first <= level <= x.last]
+        alive = [x.buffer for x in lives if x.first <= last and first <= x.last]
         total: Size = 0
         for name in alive:
             total = total + self.program.buffers[name].bytes

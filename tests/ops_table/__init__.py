@@ -17,9 +17,11 @@ from graphc.ir.op import OPS
 from ops_table import (
     activations,
     arithmetic,
+    control,
     convolution,
     creation,
     indexing,
+    linalg,
     movement,
     normalisation,
     order,
@@ -67,9 +69,11 @@ FAMILIES: tuple[Any, ...] = (
     shapes,
     normalisation,
     order,
+    linalg,
     convolution,
     creation,
     regions,
+    control,
 )
 
 CASES: tuple[Case, ...] = tuple(case for f in FAMILIES for case in f.CASES)

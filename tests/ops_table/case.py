@@ -24,7 +24,8 @@ from graphc.ir.types import as_dtype, as_size
 
 Array = np.ndarray[Any, Any]
 
-# What NumPy says of an op: (attributes, *arrays, out=, sizes=) -> an array, or several.
+# What NumPy says of an op: (attributes, *arrays) -> an array, or several. It is also
+# given what it asks for of out=, sizes= and regions=.
 Oracle = Callable[..., Any]
 
 

@@ -129,7 +129,7 @@ CASES = (
         "dynamic_slice",
         "matrix",
         lambda x, s, t: gc.dynamic_slice(x, (s, t), (2, 3)),
-        (X, START, OTHER_START),
+        (FIXED, START, OTHER_START),
     ),
     Case(
         "dynamic_slice",
@@ -140,14 +140,14 @@ CASES = (
     Case(
         "dynamic_slice",
         "vector",
-        lambda x, s: gc.dynamic_slice(x, s, (1, 2, 3)),
+        lambda x, s: gc.dynamic_slice(x, s, (2, x.shape[1], 2)),
         (CUBE, Spec("s", (3,), "int32", -4, 5)),
     ),
     Case(
         "dynamic_update_slice",
         "matrix",
         lambda x, u, s, t: gc.dynamic_update_slice(x, u, (s, t)),
-        (X, Spec("u", (2, 3)), START, OTHER_START),
+        (FIXED, Spec("u", (2, 3)), START, OTHER_START),
     ),
     Case(
         "dynamic_update_slice",
@@ -159,7 +159,7 @@ CASES = (
         "dynamic_update_slice",
         "ints",
         lambda x, u, s, t: gc.dynamic_update_slice(x, u, (s, t)),
-        (INTS, Spec("u", (2, 1), "int32", 10, 20), START, OTHER_START),
+        (INTS, Spec("u", (1, 2), "int32", 10, 20), START, OTHER_START),
     ),
 )
 

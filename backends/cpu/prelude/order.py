@@ -59,14 +59,14 @@ def sort_keys(keys: Any, which: Any, n: Any) -> Any:
     """
     for start in range(0, n, RUN):
         for i in range(start + 1, min(start + RUN, n)):
-            key, index = get(keys, i), get(which, i)
+            key, index = keys[i], which[i]
             j = i
-            while j > start and get(keys, j - 1) > key:
-                put(keys, j, get(keys, j - 1))
-                put(which, j, get(which, j - 1))
+            while j > start and keys[j - 1] > key:
+                keys[j] = keys[j - 1]
+                which[j] = which[j - 1]
                 j -= 1
-            put(keys, j, key)
-            put(which, j, index)
+            keys[j] = key
+            which[j] = index
     source, target = 0, n
     width = RUN
     while width < n:
@@ -77,10 +77,10 @@ def sort_keys(keys: Any, which: Any, n: Any) -> Any:
             for k in range(start, end):
                 left = i < middle
                 if left and j < end:
-                    left = get(keys, source + i) <= get(keys, source + j)
+                    left = keys[source + i] <= keys[source + j]
                 chosen = source + (i if left else j)
-                put(keys, target + k, get(keys, chosen))
-                put(which, target + k, get(which, chosen))
+                keys[target + k] = keys[chosen]
+                which[target + k] = which[chosen]
                 i += left
                 j += not left
         source, target = target, source
@@ -108,11 +108,11 @@ def sort(
     for u in range(first, last):
         start = u // inner * length * inner + u % inner
         for i in range(length):
-            put(keys, i, order_key(x, start + i * inner) ^ flip)
-            put(which, i, i)
+            keys[i] = order_key(x, start + i * inner) ^ flip
+            which[i] = i
         begin = sort_keys(keys, which, length)
         for i in range(length):
-            index = get(which, begin + i)
+            index = which[begin + i]
             put(values, start + i * inner, get(x, start + index * inner))
             put(indices, start + i * inner, index)
 
@@ -142,20 +142,20 @@ def top_k(
             j = i
             if few:
                 # The best so far stand in order; one that is no better is passed over.
-                if i >= k and key >= get(keys, k - 1):
+                if i >= k and key >= keys[k - 1]:
                     continue
                 j = min(i, k - 1)
-                while j > 0 and get(keys, j - 1) > key:
-                    put(keys, j, get(keys, j - 1))
-                    put(which, j, get(which, j - 1))
+                while j > 0 and keys[j - 1] > key:
+                    keys[j] = keys[j - 1]
+                    which[j] = which[j - 1]
                     j -= 1
-            put(keys, j, key)
-            put(which, j, i)
+            keys[j] = key
+            which[j] = i
         if not few:
             begin = sort_keys(keys, which, length)
         target = u // inner * k * inner + u % inner
         for i in range(k):
-            index = get(which, begin + i)
+            index = which[begin + i]
             put(values, target + i * inner, get(x, start + index * inner))
             put(indices, target + i * inner, index)
 

@@ -105,7 +105,7 @@ def test_reference_means_what_numpy_says(case: Case) -> None:
             assert node.op.name in ELSEWHERE
             continue
         wanted = inspect.signature(oracle).parameters
-        known = {"out": made[0], "sizes": sizes}
+        known = {"out": made[0], "sizes": sizes, "regions": node.regions}
         more = {k: v for k, v in known.items() if k in wanted}
         expected = oracle(node.attrs, *read, **more)
         several = expected if isinstance(expected, tuple) else (expected,)

@@ -26,6 +26,7 @@ from graphc.ir.program import (
     Space,
     Statement,
     Store,
+    While,
 )
 from graphc.ir.scalar import axis, load
 from graphc.ir.target import Target
@@ -196,6 +197,24 @@ def test_a_branch_has_two_frames_and_both_may_have_written() -> None:
     assert labels == ["then", "else"]
     last = boxes(picture, "nest")[2].id
     assert len([a for a in picture.arrows if a.target == last]) == 2
+
+
+def test_a_loop_that_asks_has_a_test_above_and_a_turn_below_its_condition() -> None:
+    asking = While("flag", (add_one("t", "out"),), (add_one("out", "t"), Barrier()))
+    picture = program_picture(program(add_one("x", "t"), asking, add_one("out", "s")))
+    (head,) = boxes(picture, "branch")
+    assert head.lines == ("flag",)
+    labels = [[f.label for f in b.path] for b in boxes(picture, "nest")]
+    assert labels[:3] == [[], ["while"], ["while", "do", "level 1"]]
+    assert [a.lines for a in picture.arrows if a.back] == [("next t",)]
+
+
+def test_levels_count_on_within_regions() -> None:
+    """As lifetimes do: `@ 2..3` means the same everywhere."""
+    body = (add_one("x", "t"), Barrier(), add_one("t", "s"))
+    made = program(Loop("i", 3, body), Barrier(), add_one("s", "out"))
+    frames = {f.label for b in program_picture(made).boxes for f in b.path}
+    assert frames == {"loop", "levels 0..1", "level 0", "level 1", "level 2"}
 
 
 def test_empty_bodies_are_drawn() -> None:

@@ -1,0 +1,146 @@
+"""Loops and branches on the CPU: values, threads, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from loop_programs import (
+    SAMPLES,
+    Sample,
+    T,
+    nest,
+    prepare,
+    program,
+    recurrence,
+    running_sum,
+)
+
+from graphc.backends.cpu import backend
+from graphc.backends.cpu.backend import Bound, CpuBackend
+from graphc.backends.cpu.prelude import layout, team
+from graphc.errors import CompileError
+from graphc.ir.dims import evaluate
+from graphc.ir.graph import Graph
+from graphc.ir.program import Loop, Program
+from graphc.ir.program.interpret import run_program
+from graphc.ir.program.verifier import verify_program
+from graphc.ir.types import int64
+
+Array = np.ndarray[Any, Any]
+EMPTY = Graph.build([], [])
+
+needs_two = pytest.mark.skipif(team.threads() < 2, reason="one thread is all there is")
+
+
+class State:
+    """What a runner knows of a Parameter."""
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+
+
+def build(sample: Sample, given: Mapping[str, Array], threads: int = 1) -> Any:
+    """Compile a sample; its states hold what is given."""
+    cpu = CpuBackend(threads)
+    made = prepare(sample.program, cpu.target)
+    verify_program(made)
+    states = [State(np.array(given[n])) for n in made.states]
+    return cpu.build(EMPTY, made, states), states
+
+
+def run(
+    sample: Sample, sizes: Mapping[str, int], threads: int = 1
+) -> tuple[dict[str, Array], Bound]:
+    """Run a sample twice from the start, with rubbish in memory."""
+    given = sample.given(sizes)
+    runner, states = build(sample, given, threads)
+    bound = runner.bind(sizes)
+    for _ in range(2):
+        for name, state in zip(sample.program.states, states, strict=True):
+            state.array[...] = given[name]
+        bound._memory.fill(-1)
+        found = bound.run([given[n] for n in sample.program.inputs], None)
+    named = dict(zip(sample.program.outputs, found, strict=True))
+    named |= {n: s.array for n, s in zip(sample.program.states, states, strict=True)}
+    return named, bound
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_program_gives_what_its_meaning_says(name):
+    sample = SAMPLES[name]()
+    for sizes in sample.sizes:
+        found, _ = run(sample, sizes)
+        expected = run_program(sample.program, sample.given(sizes), sizes)
+        for name_, array in found.items():
+            tolerance = {"rtol": sample.rtol, "atol": sample.rtol}
+            np.testing.assert_allclose(
+                array, expected[name_], **tolerance, err_msg=f"{name_} {sizes}"
+            )
+
+
+@needs_two
+@pytest.mark.parametrize("name", SAMPLES)
+def test_two_threads_give_the_bits_of_one(name, monkeypatch):
+    monkeypatch.setattr(backend, "PARALLEL_WORK", -1)
+    sample = SAMPLES[name]()
+    for sizes in sample.sizes:
+        one, _ = run(sample, sizes)
+        two, bound = run(sample, sizes, 2)
+        assert bound.team.nt == 2
+        assert {n: a.tobytes() for n, a in one.items()} == {
+            n: a.tobytes() for n, a in two.items()
+        }
+
+
+def test_a_table_is_as_long_for_a_thousand_turns_as_for_one():
+    sample = running_sum()
+    runner, _ = build(sample, sample.given({"T": 1, "N": 3}))
+    assert len(runner.bind({"T": 1, "N": 3})._table) == 6
+    assert len(runner.bind({"T": 1000, "N": 3})._table) == 6
+    assert len(runner.bind({"T": 0, "N": 3})._table) == 6
+
+
+@pytest.mark.parametrize("name", [n for n in SAMPLES if SAMPLES[n]().tiles])
+def test_products_of_slices_run_on_tiles_and_read_neighbours(name):
+    sample = SAMPLES[name]()
+    runner, _ = build(sample, sample.given(sample.sizes[-1]))
+    tiled = {
+        task.name: task.schedule.strategy for k in runner.kernels for task in k.tasks
+    }
+    assert [n for n, strategy in tiled.items() if strategy == "tile"] == [*sample.tiles]
+    for kernel in runner.kernels:
+        assert "gather" not in kernel.source, kernel.source
+        assert "scatter" not in kernel.source, kernel.source
+
+
+def test_a_step_with_many_turns_is_much_work():
+    sample = recurrence()
+    runner, _ = build(sample, sample.given({"T": 1, "N": 8, "K": 8}))
+    one, many = (runner.bind({"T": t, "N": 8, "K": 8})._work() for t in (1, 101))
+    nests = prepare(sample.program, CpuBackend().target).nests
+    assert one > 0
+    per_turn = (many - one) / 100
+    # Slices count, not all that the inputs and outputs hold.
+    assert per_turn == sum(
+        evaluate(size, {"T": 1, "N": 8, "K": 8})
+        for s in nests[1:]
+        for size in (backend.flops_of(s), backend.bytes_of(s, sample.program))
+    )
+
+
+def test_loops_too_deep_are_refused_by_name():
+    names = [f"i{d}" for d in range(layout.COUNTERS + 1)]
+    deepest: tuple = (nest("stop", ()),)
+
+    def loops(depth: int) -> Program:
+        body = deepest
+        for name in reversed(names[:depth]):
+            body = (Loop(name, T, body),)
+        return program(body, (), *((n, int64, (), "temp") for n in names))
+
+    CpuBackend().build(EMPTY, prepare(loops(8), CpuBackend().target), [])
+    with pytest.raises(CompileError, match=r"9 loops stand within each other.*i0, i1"):
+        CpuBackend().build(EMPTY, prepare(loops(9), CpuBackend().target), [])
