@@ -14,9 +14,9 @@ from __future__ import annotations
 from math import prod
 
 from graphc.ir.dims import Size
-from graphc.ir.program import Buffer, Nest, Program, Schedule, Statement
+from graphc.ir.program import Buffer, LoopAxis, Nest, Program, Schedule, Statement
 from graphc.ir.program.program import Store, within
-from graphc.ir.scalar import Apply, Expr, Load, Ref, axes_of, linear, walk
+from graphc.ir.scalar import Apply, Expr, Load, Ref, axes_of, is_uniform, linear, walk
 from graphc.ir.target import Target
 from graphc.passes.registry import program_pass
 
@@ -58,26 +58,25 @@ def choose(nest: Nest, program: Program, target: Target) -> Schedule:
 
 def _one_by_one(s: Store) -> bool:
     """Whether several points of a phase may write one element, so order matters."""
-    indexed = any(isinstance(e, Load) for e in walk(*s.index))
+    loads = [e for e in walk(*s.index) if isinstance(e, Load)]
+    indexed = not all(map(is_uniform, loads))  # a loop's turn is one for all points
     return s.accumulate or indexed
 
 
-# What an access counts whose lanes are no neighbours, what it counts to bring the
-# lanes of a sum together, and what a size counts for that is not known.
-SCATTERED = 16
-TOGETHER = 16
+# As measured, in vector accesses of neighbours: an access of others, bringing the lanes
+# of a sum together, a division that decodes a point. And a size that is not known.
+SCATTERED = 24
+TOGETHER = 2
+DIVISION = 8
 UNKNOWN = 256
 
 
 def _cost(nest: Nest, program: Program, axis: str, lanes: int) -> int:
     """Estimate the vector accesses of a nest whose lanes run along an axis."""
-    points = prod(_size(a.extent) for a in nest.axes)
-    total = 0
+    points = prod(_blocks(a, axis, lanes) for a in nest.axes)
+    total = points * DIVISION * max(len(nest.axes) - 1, 0)
     for phase in nest.phases:
-        turns = 1
-        for a in (*nest.axes, *phase.axes):
-            size = _size(a.extent)
-            turns *= -(-size // lanes) if a.name == axis else size
+        turns = points * prod(_blocks(a, axis, lanes) for a in phase.axes)
         accesses = 0
         for e in walk(*phase.roots):
             if isinstance(e, Load):
@@ -96,6 +95,11 @@ def _cost(nest: Nest, program: Program, axis: str, lanes: int) -> int:
 
 def _size(extent: Size) -> int:
     return extent if isinstance(extent, int) else UNKNOWN
+
+
+def _blocks(a: LoopAxis, axis: str, lanes: int) -> int:
+    """Return how many turns a loop takes, in vectors if it is along the lanes."""
+    return -(-_size(a.extent) // lanes) if a.name == axis else _size(a.extent)
 
 
 def _step(buffer: Buffer, index: tuple[Expr, ...], axis: str) -> Size | None:

@@ -125,6 +125,7 @@ def nested() -> Sample:
     """Loops within loops: a table of what was counted, and what came of it."""
     count = turn("i") * 10 + turn("j")
     rows = load("count", (), int64) + count
+    row = load("row", (ROW,), float32)
     body = (
         nest("zero", (), Store("count", (), const(0, int64))),
         Loop(
@@ -152,7 +153,7 @@ def nested() -> Sample:
                 nest(
                     "put",
                     (K,),
-                    Store("y", (turn("i"), ROW), load("row", (ROW,), float32)),
+                    Store("y", (turn("i"), ROW), row),
                 ),
             ),
         ),
@@ -357,10 +358,8 @@ def recurrence(reverse: bool = False) -> Sample:
 
 def history() -> Sample:
     """h[t + 1] = h[t] @ w in one buffer: both operand and result are slices."""
-    after = turn("t") + 1
-    product = load("h", (turn("t"), ROW, DEEP), float32) * load(
-        "w", (DEEP, COL), float32
-    )
+    now, after = turn("t"), turn("t") + 1
+    product = load("h", (now, ROW, DEEP), float32) * load("w", (DEEP, COL), float32)
     step = Nest(
         "step",
         (LoopAxis("i0", N), LoopAxis("i1", K)),

@@ -20,7 +20,8 @@ from typing import Any, overload
 from graphc.autodiff.reverse import grad, pull, unreached
 from graphc.errors import GradientError
 from graphc.ir.leaves import make_args
-from graphc.ir.nodes import Tensor, describe, topological
+from graphc.ir.nodes import Node, Tensor, describe, topological
+from graphc.ir.op import Controlled
 from graphc.ir.origins import BACKWARD, here, phase
 from graphc.ops.batching import batch_outputs
 from graphc.ops.creation import constant, iota, zeros
@@ -88,15 +89,7 @@ def jvp(outputs: Any, inputs: Any, tangents: Any) -> Any:
     if not pairs:
         raise unreached("jvp", ys[0], xs[0])
     back = pull([d for d, _ in pairs], [v for _, v in pairs], us)
-    found = [_or_zeros(d, y) for d, y in zip(back, ys, strict=True)]
-    # J^T u is linear in u, so its derivative holds no u.
-    nodes = topological(found)
-    if any(u.node in nodes for u in us):
-        raise GradientError(
-            "jvp: a custom gradient on the way is not linear in its cotangent",
-            where=here().quoted,
-            help="use vjp, or write its backward function linear in g",
-        )
+    found = _anywhere([_or_zeros(d, y) for d, y in zip(back, ys, strict=True)], us)
     return found[0] if isinstance(outputs, Tensor) else found
 
 
@@ -178,6 +171,33 @@ def hvp(scalar: Tensor, inputs: Any, vectors: Any) -> Any:
 # --- the work -----------------------------------------------------------------------
 
 
+def _anywhere(found: Sequence[Tensor], us: Sequence[Tensor]) -> list[Tensor]:
+    """Return the derivative of J^T u by u, which is the same for any u, without u.
+
+    Loops and branches still take u, to compute again what they do not need; they get
+    zeros.
+    """
+    new = {u: zeros(u.shape, u.dtype) for u in us}
+    straight = {u.node for u in us}  # what depends on u but through no such node
+    for node in topological(found):
+        if not any(t in new for t in node.inputs):
+            continue
+        if not isinstance(node.op.lower, Controlled):
+            straight |= (
+                {node} if any(t.node in straight for t in node.inputs) else set()
+            )
+        inputs = [new.get(t, t) for t in node.inputs]
+        clone = Node(node.op, inputs, node.attrs, node.types, node.regions, node.birth)
+        new.update(zip(node.results, clone.results, strict=True))
+    if any(t.node in straight for t in found):
+        raise GradientError(
+            "jvp: a custom gradient on the way is not linear in its cotangent",
+            where=here().quoted,
+            help="use vjp, or write its backward function linear in g",
+        )
+    return [new.get(t, t) for t in found]
+
+
 def _rows(y: Tensor, xs: Sequence[Tensor]) -> list[Tensor | None]:
     """Return dy/dx for each x, None where y does not depend on it."""
     (u,) = make_args([y.type])
@@ -219,7 +239,7 @@ def _or_zeros(d: Tensor | None, like: Tensor) -> Tensor:
 
 def _floats(what: str, given: Any) -> list[Tensor]:
     """Return one or several tensors as a list, after checking that they are floats."""
-    tensors = [given] if isinstance(given, Tensor) else list(given)
+    tensors = list(given) if isinstance(given, (list, tuple)) else [given]
     for t in tensors:
         if not isinstance(t, Tensor):
             raise GradientError(

@@ -4,6 +4,11 @@ from graphc.nn import activations as activations
 from graphc.nn import losses as losses
 from graphc.nn import metrics as metrics
 from graphc.nn.attention import MultiHeadAttention as MultiHeadAttention
+from graphc.nn.bidirectional import Bidirectional as Bidirectional
+from graphc.nn.cells import Cell as Cell
+from graphc.nn.cells import GRUCell as GRUCell
+from graphc.nn.cells import LSTMCell as LSTMCell
+from graphc.nn.cells import SimpleRNNCell as SimpleRNNCell
 from graphc.nn.convolution import Conv1D as Conv1D
 from graphc.nn.convolution import Conv1DTranspose as Conv1DTranspose
 from graphc.nn.convolution import Conv2D as Conv2D
@@ -30,6 +35,10 @@ from graphc.nn.pooling import GlobalMaxPooling2D as GlobalMaxPooling2D
 from graphc.nn.pooling import MaxPool1D as MaxPool1D
 from graphc.nn.pooling import MaxPool2D as MaxPool2D
 from graphc.nn.pooling import MaxPool3D as MaxPool3D
+from graphc.nn.recurrent import GRU as GRU
+from graphc.nn.recurrent import LSTM as LSTM
+from graphc.nn.recurrent import RNN as RNN
+from graphc.nn.recurrent import SimpleRNN as SimpleRNN
 
 # Keras's other names.
 AveragePooling2D = AvgPool2D

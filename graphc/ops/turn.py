@@ -51,7 +51,7 @@ def _flip_lower(site: Site) -> Expr:
     return site.load(0, index)
 
 
-FLIP = register(
+FLIP: Op = register(
     Op(
         name="flip",
         attrs=Flip,
@@ -109,7 +109,7 @@ def _roll_lower(site: Site) -> Expr:
     return site.load(0, index)
 
 
-ROLL = register(
+ROLL: Op = register(
     Op(
         name="roll",
         attrs=Roll,

@@ -99,16 +99,14 @@ class Body:
             return
         if isinstance(how, (Unsupported, Decomposed)) and node.op is not FUSED:
             raise self._refused(node)
-        for i, result in enumerate(node.results):
-            if result not in self.stores:
-                made = self.buffers.new(f"{self.prefix}{number + i}", result.type)
-                self.stores[result] = [Place(made)]
-            self.where[result] = self.stores[result][0]
         if isinstance(how, Controlled):
             from graphc.passes.lowering.control import lower_control
 
             lower_control(self, node, name)
-        elif isinstance(how, Routine):
+            return
+        for i, result in enumerate(node.results):
+            self.settle(result, f"{self.prefix}{number + i}")
+        if isinstance(how, Routine):
             self._call(node, how, name)
         else:
             self._nest(node, name)
@@ -175,6 +173,16 @@ class Body:
 
     # --- for control flow ---------------------------------------------------------
 
+    def settle(self, result: Tensor, name: str) -> Place:
+        """Decide where a result is made and read; the place it must be left at, if any.
+
+        Otherwise it is a new buffer.
+        """
+        if result not in self.stores:
+            self.stores[result] = [Place(self.buffers.new(name, result.type))]
+        self.where[result] = self.stores[result][0]
+        return self.where[result]
+
     def gathered(self, tensor: Tensor, name: str) -> Place:
         """Return a whole buffer with a tensor's elements, copied if need be."""
         place = self.where[tensor]
@@ -186,7 +194,7 @@ class Body:
 
     def spread(self, result: Tensor, made: Place) -> None:
         """Copy a result from where it was made to all places where it is stored."""
-        for place in self.stores[result]:
+        for place in self.stores.get(result, ()):
             if place != made:
                 self.copy(made, place)
 

@@ -43,17 +43,16 @@ def _scan(body: Body, node: Node, name: str) -> None:
     if attrs.reverse:
         step = size_of(attrs.length) - const(1, int64) - step
     carried = _carries(body, node, inits, name)
+    stacks = [body.settle(y, f"{name}.y{i}") for i, y in enumerate(node.results[n:])]
     args = [
         *carried,
         *(body.where[x].at(step) for x in xs),
         *(body.where[k] for k in consts),
     ]
-    targets = [*carried, *(body.where[y].at(step) for y in node.results[n:])]
+    targets = [*carried, *(place.at(step) for place in stacks)]
     inner = _statements(body, region, args, targets, carried, name)
     body.add(Loop(cell, attrs.length, inner))
-    _finish(body, node, carried)
-    for y in node.results[n:]:
-        body.spread(y, body.where[y])
+    _finish(body, node, [*carried, *stacks])
 
 
 def _while(body: Body, node: Node, name: str) -> None:
@@ -71,14 +70,13 @@ def _cond(body: Body, node: Node, name: str) -> None:
     condition, *operands = node.inputs
     chosen = body.gathered(condition, f"{name}.if")
     args = [body.where[t] for t in operands]
-    targets = [body.where[r] for r in node.results]
+    targets = [body.settle(r, f"{name}.r{i}") for i, r in enumerate(node.results)]
     then, otherwise = (
         _statements(body, region, args, targets, [], f"{name}.{part}")
         for region, part in zip(node.regions, "ab", strict=True)
     )
     body.add(If(chosen.buffer, then, otherwise))
-    for result in node.results:
-        body.spread(result, body.where[result])
+    _finish(body, node, targets)
 
 
 def _carries(body: Body, node: Node, inits: Sequence[object], name: str) -> list[Place]:
@@ -91,10 +89,11 @@ def _carries(body: Body, node: Node, inits: Sequence[object], name: str) -> list
     return found
 
 
-def _finish(body: Body, node: Node, carried: Sequence[Place]) -> None:
-    """Say where the last values of the carries are."""
-    for result, carry in zip(node.results, carried, strict=False):
-        body.spread(result, carry)
+def _finish(body: Body, node: Node, made: Sequence[Place]) -> None:
+    """Say where the results are, and copy them to wherever else they are wanted."""
+    for result, place in zip(node.results, made, strict=True):
+        body.where[result] = place
+        body.spread(result, place)
 
 
 def _statements(

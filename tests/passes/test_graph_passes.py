@@ -68,6 +68,30 @@ def dense() -> Graph:
     return Graph.build([x, w, b], [gc.relu(gc.matmul(x, w) + b)])
 
 
+def recurrence() -> Graph:
+    """Return a graph with a product of inputs, of the carry, and of outputs."""
+    x, w, u, v = (
+        gc.input(n, s)
+        for n, s in (("x", ("N", 2, 3)), ("w", (3, 4)), ("u", (4, 4)), ("v", (4, 5)))
+    )
+
+    def body(h: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+        new = gc.tanh(row @ w + h @ u)
+        return new, new @ v
+
+    _, ys = gc.scan(body, gc.zeros((2, 4)), x)
+    return Graph.build([x, w, u, v], [ys])
+
+
+def two_loops() -> Graph:
+    """Return a graph with two scans that carry the same and stack different things."""
+    x = gc.input("x", ("N", "D"))
+    zero = gc.zeros((x.shape[1],))
+    _, sums = gc.scan(lambda c, v: (c + v, c + v), zero, x)
+    last, squares = gc.scan(lambda c, v: (c + v, c * v), zero, x)
+    return Graph.build([x], [sums, last, squares])
+
+
 EXAMPLES = {
     "simplify": Example(double_negation),
     "stabilize": Example(log_of_a_softmax, 1e-6),
@@ -75,6 +99,8 @@ EXAMPLES = {
     "decompose": Example(mean_of_rows, 1e-6),
     "cse": Example(equal_halves),
     "dce": Example(half_used_group),
+    "merge-scans": Example(two_loops),
+    "hoist": Example(recurrence, 1e-4),
     "fuse": Example(dense),
 }
 

@@ -69,21 +69,6 @@ def test_a_scan_that_reads_the_other_is_not_merged(apply_passes, same_values) ->
     same_values(graph, merged)
 
 
-def test_hoist_in_text(show, apply_passes) -> None:
-    x, w, u, v = (
-        gc.input(n, s)
-        for n, s in (("x", ("N", 2, 3)), ("w", (3, 4)), ("u", (4, 4)), ("v", (4, 5)))
-    )
-
-    def body(h: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
-        new = gc.tanh(row @ w + h @ u)
-        return new, new @ v
-
-    _, ys = gc.scan(body, gc.zeros((2, 4)), x)
-    graph = Graph.build([x, w, u, v], [ys])
-    show("hoist", graph, apply_passes("hoist,dce", graph))
-
-
 def test_one_product_a_step_is_left_in_each_loop(apply_passes, same_values) -> None:
     """That of the carry; those of inputs, outputs and weights are outside."""
     inputs, loss = network()

@@ -12,12 +12,14 @@ import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import graphc
+from graphc.backends.cuda.backend import CudaBackend
 from graphc.errors import CompileError
 from graphc.ir.program import Buffer, Call, LoopAxis, Nest, Phase, Program, Store
 from graphc.ir.program.interpret import run_program
@@ -228,6 +230,10 @@ def rows() -> None:
         graphc.sum(x),
         graphc.min(x, 0),
         graphc.var(x, 1),
+        graphc.argmin(x, 1),
+        graphc.prod(x, 1),
+        graphc.any(x > 8, 1),
+        graphc.all(x < 8),
     ]
     cuda = graphc.compile([x], outputs, backend="cuda")
     reference = graphc.compile([x], outputs, backend="reference")
@@ -253,6 +259,9 @@ def nonfinite() -> None:
         graphc.max(x, 1),
         graphc.min(x, 1),
         graphc.argmax(x, 1),
+        graphc.argmin(x, 1),
+        graphc.prod(x, 1),
+        graphc.any(x, 1),
         graphc.relu(x),
         graphc.maximum(x, 0.5),
         graphc.softmax(x),
@@ -312,9 +321,31 @@ def states() -> None:
         _ = step.kernels[0].ptx
 
 
+def loops() -> None:
+    """Programs with loops and branches, built by hand."""
+    found = _shared_module("loop_programs")
+    for name, make in found.SAMPLES.items():
+        sample = make()
+        cuda = CudaBackend()
+        made = found.prepare(sample.program, cuda.target)
+        for sizes in sample.sizes:
+            if max(sizes.values()) > 20:
+                continue
+            given = sample.given(sizes)
+            held = [SimpleNamespace(array=given[n].copy()) for n in made.states]
+            runner = cuda.build(graphc.Graph.build([], []), made, held)
+            out = runner.bind(sizes).run([given[n] for n in made.inputs], None)
+            expected = run_program(sample.program, given, sizes)
+            for n, a in (
+                *zip(made.outputs, out, strict=True),
+                *((n, s.array) for n, s in zip(made.states, held, strict=True)),
+            ):
+                compare(a, expected[n], f"{name}, {n}, {sizes}", ulps=64)
+
+
 def ops() -> None:
     """Every case of the table of ops; those that need a routine are refused."""
-    table = _ops_table()
+    table = _shared_module("ops_table")
     for case in table.CASES:
         graph, given = table.build(case), table.arrays(case)
         step = graphc.compile(graph, backend="reference")
@@ -331,20 +362,24 @@ def ops() -> None:
             compare(a, b, case.id, ulps=32)
 
 
-def _ops_table() -> Any:
-    folder = Path(__file__).parents[2] / "ops_table"
+def _shared_module(name: str) -> Any:
+    """Return a module or package of the folder `tests`."""
+    folder = Path(__file__).parents[2] / name
+    package = folder.is_dir()
     spec = importlib.util.spec_from_file_location(
-        "ops_table", folder / "__init__.py", submodule_search_locations=[str(folder)]
+        name,
+        folder / "__init__.py" if package else folder.with_suffix(".py"),
+        submodule_search_locations=[str(folder)] if package else None,
     )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["ops_table"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
-QUICK = (indexing, draws, states, nonfinite)
+QUICK = (indexing, draws, states, nonfinite, loops)
 LONG = (training, primitives, tiles, batches, rows, ops)
 SCENARIOS = {f.__name__: f for f in (*QUICK, *LONG)}
 

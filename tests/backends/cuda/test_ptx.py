@@ -124,6 +124,16 @@ def test_a_kernel_that_fails_to_compile_names_itself(monkeypatch: Any) -> None:
     assert "matmul" in error.value.details[1]
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_every_reduction_compiles_to_ptx(axis: int) -> None:
+    x = graphc.input("x", ("N", "D"))
+    names = "sum prod max min any all argmax argmin".split()
+    outputs = [getattr(graphc, name)(x, axis) for name in names]
+    for kernel in graphc.compile([x], outputs, backend="cuda").kernels:
+        assert ".visible .entry" in kernel.ptx
+        assert ".f64" not in kernel.ptx, f"{kernel.name} widens float32"
+
+
 @pytest.mark.parametrize("shape", ["points", "rows", "tile"])
 def test_source_of_a_kernel(shape: str, golden: Any) -> None:
     x = graphc.input("x", ("N", 6))

@@ -37,5 +37,9 @@ def test_rows_agree_at_every_width(simulate: Callable[..., None]) -> None:
     simulate("rows")
 
 
+def test_loops_and_branches_agree(simulate: Callable[..., None]) -> None:
+    simulate("loops")
+
+
 def test_indexing_randomness_and_states_agree(simulate: Callable[..., None]) -> None:
     simulate("indexing", "draws", "states")

@@ -22,12 +22,25 @@ from graphc.ir.program import (
     Reduce,
     Schedule,
     Store,
+    While,
 )
 from graphc.ir.program.hazards import dependencies, depends_on_itself
 from graphc.ir.program.interpret import run_program
 from graphc.ir.program.memory import ALIGN, Lifetime, MemoryPlan
 from graphc.ir.program.verifier import verify_program
-from graphc.ir.scalar import apply, axis, cast, const, load, ref
+from graphc.ir.scalar import (
+    Linear,
+    affine,
+    apply,
+    axis,
+    cast,
+    const,
+    is_uniform,
+    linear,
+    load,
+    ref,
+    size_of,
+)
 from graphc.ir.types import bool_, float32, int64
 
 N = dim("N")
@@ -57,7 +70,9 @@ def program(*body, extra: dict[str, Buffer] | None = None) -> Program:
         ("x", float32, (N, 4), "input"),
         ("flag", bool_, (), "input"),
         ("s", float32, (N,), "state"),
+        ("t", float32, (N,), "temp"),
         ("i", int64, (), "temp"),
+        ("more", bool_, (), "temp"),
         ("out", float32, (N,), "output"),
     )
     return Program(
@@ -72,12 +87,27 @@ def add_to_state(by: float = 1.0) -> Nest:
     )
 
 
+def set_scalar(name: str, value: float | bool) -> Nest:
+    dtype = {"more": bool_, "flag": bool_, "i": int64}[name]
+    return Nest(
+        f"set_{name}", (), (Phase((), stores=(Store(name, (), const(value, dtype)),)),)
+    )
+
+
+def copy(source: str, target: str) -> Nest:
+    store = Store(target, (ROW,), load(source, (ROW,), float32))
+    return Nest(
+        f"{source}_{target}", (LoopAxis("i0", N),), (Phase((), stores=(store,)),)
+    )
+
+
 def every_statement() -> Program:
     return program(
         row_sums(),
         Barrier(),
         Loop("i", 3, (add_to_state(),)),
         If("flag", (add_to_state(10.0),), (add_to_state(20.0),)),
+        While("more", (set_scalar("more", False),), (add_to_state(),)),
         Call("sort", ("out",), ("s",), (("axis", 0),)),
     )
 
@@ -102,6 +132,15 @@ def test_loops_and_branches_run():
         found = run_program(p, given, {"N": 2})
         assert found["out"].tolist() == [6, 22]
         assert found["s"].tolist() == [added, added]
+
+
+def test_a_while_tests_once_more_than_it_turns():
+    less = apply("less", load("s", (const(0, int64),), float32), const(3.5, float32))
+    test = Nest("test", (), (Phase((), stores=(Store("more", (), less),)),))
+    p = program(row_sums(), While("more", (test,), (add_to_state(),)))
+    for start, end in ((0.0, 4.0), (3.0, 4.0), (9.0, 9.0)):
+        given = {"x": np.zeros((2, 4)), "flag": True, "s": np.full(2, start)}
+        assert run_program(p, given, {"N": 2})["s"].tolist() == [end, end]
 
 
 BROKEN = {
@@ -132,6 +171,11 @@ BROKEN = {
         phases=(Phase((LoopAxis("k0", 4),), reduces=(Reduce("r0", "xor", (ROW,)),)),)
     ),
     "branch": If("s", ()),
+    "early branch": If("more", (add_to_state(),)),
+    "loop": Loop("flag", 3, (add_to_state(),)),
+    "loop over itself": Loop("i", 3, (set_scalar("i", 0),)),
+    "while": While("more", (), (set_scalar("more", False),)),
+    "carry": Loop("i", 3, (copy("t", "out"), copy("out", "t"))),
 }
 
 
@@ -156,6 +200,38 @@ def test_a_nest_may_overwrite_the_element_it_reads_and_no_other():
         (Phase((), stores=(Store("s", (ROW,), shifted),)),),
     )
     assert depends_on_itself(reverse, "s")
+
+
+def test_the_turn_of_a_loop_is_the_same_slice_at_every_point():
+    at, n = load("i", (), int64), size_of(N)
+    for first in (at, n - 1 - at):
+        here, there = (first, ROW), (first + 1, ROW)
+
+        def to(index, source):
+            value = load("s", source, float32) * 2.0
+            phase = Phase((), stores=(Store("s", index, value),))
+            return Nest("n", (LoopAxis("i0", 4),), (phase,))
+
+        assert not depends_on_itself(to(here, here), "s")
+        assert depends_on_itself(to(here, there), "s")
+
+
+def test_an_index_is_a_sum_over_axes_and_what_no_axis_moves():
+    at, n = load("i", (), int64), size_of(N)
+    found = linear(n - 1 - at + ROW * 3)
+    assert found == Linear({"": N - 1, "i0": 3}, {at: -1})
+    assert affine(n - 1 - at) is None
+    assert affine(n - 1 - ROW) == {"": N - 1, "i0": -1}
+    twice = linear((at + 2) * n)
+    assert twice == Linear({"": 2 * N}, {at: N})
+    clamped = apply("minimum", at, n)
+    assert linear(clamped + ROW) == Linear({"i0": 1}, {clamped: 1})
+    moved = load("x", (ROW, ROW), int64)
+    floats = cast(load("s", (at,), float32), int64)
+    for other in (moved, at * ROW, ROW * ROW, floats, apply("minimum", ROW, at)):
+        assert linear(other + at) is None
+    assert is_uniform(clamped)
+    assert not is_uniform(floats)
 
 
 def test_dependencies_name_writes_before_reads_and_reads_before_writes():

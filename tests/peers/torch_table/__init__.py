@@ -5,7 +5,10 @@ Each family has `PAIRS`, and `PEERLESS`: why a function has no counterpart.
 
 from __future__ import annotations
 
+from typing import Any
 
+import graphc as gc
+from graphc.ir.op import FUNCTIONS
 from torch_table import elementwise, reductions
 from torch_table.case import Pair
 
@@ -13,3 +16,22 @@ FAMILIES: tuple[Any, ...] = (elementwise, reductions)
 
 PAIRS: tuple[Pair, ...] = tuple(pair for f in FAMILIES for pair in f.PAIRS)
 PEERLESS: dict[str, str] = {k: v for f in FAMILIES for k, v in f.PEERLESS.items()}
+
+
+def universe() -> set[str]:
+    """Return the names of graphc's public functions of tensors, synonyms apart."""
+    found = {
+        name: value
+        for name, value in vars(gc).items()
+        if callable(value) and not isinstance(value, type)
+    }
+    first = {id(value): name for name, value in reversed(found.items())}
+    own = {name for name, value in FUNCTIONS.items() if _of_graphc(value)}
+    return set(first.values()) | own
+
+
+def _of_graphc(function: Any) -> bool:
+    """Whether a function is graphc's, not one that a test has made."""
+    scalar = getattr(function, "scalar", None)
+    module = getattr(scalar.formula if scalar else function, "__module__", "")
+    return str(module).startswith("graphc.")

@@ -70,7 +70,7 @@ class Pair:
         if self.prepare is not None:
             found = self.prepare(*found)
         return [
-            np.ascontiguousarray(a).astype(s.dtype)
+            np.asarray(a, s.dtype, order="C")
             for a, s in zip(found, self.inputs, strict=True)
         ]
 
