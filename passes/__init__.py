@@ -21,6 +21,7 @@ from graphc.passes import (
     schedule,
     simplify,
     stabilize,
+    unroll_jam,
 )
 from graphc.passes.pipeline import DEFAULT as DEFAULT
 from graphc.passes.pipeline import Stage as Stage
@@ -46,4 +47,5 @@ __all__ = [
     "schedule",
     "simplify",
     "stabilize",
+    "unroll_jam",
 ]

@@ -28,6 +28,7 @@ from graphc.ir.nodes import Node, Region, Tensor, make, topological
 from graphc.ir.op import OPS, Controlled, Routine
 from graphc.ops.batching import batch_outputs
 from graphc.ops.linear import MATMUL, matmul, swap
+from graphc.ops.random import Draw
 from graphc.ops.reduction import SUM
 from graphc.ops.reduction import sum as sum_
 from graphc.ops.shape import reshape, transpose
@@ -54,7 +55,7 @@ class _Hoisting:
     """One scan. A tensor of the body is early, kept or late.
 
     early: it depends on no carry. late: no carry depends on it. kept: all others, the
-    loop's own work.
+    loop's own work, and what cannot be done for all steps at once.
     """
 
     def __init__(self, node: Node, inputs: Sequence[Tensor]) -> None:
@@ -68,14 +69,16 @@ class _Hoisting:
         self.loops = [i for i in range(n) if i not in self.added]
         # What is wanted of each step: stacked outputs, and what accumulators add.
         self.wanted = [*outputs[n:], *self.added.values()]
-        moving = {self.carries[i].node for i in range(n)}
-        self.early: set[Node] = set()
-        for inner in topological((*outputs, *self.wanted)):
-            if inner in moving or any(t.node in moving for t in inner.inputs):
+        work = topological(outputs)
+        stuck = [node for node in work if _is_stuck(node)]
+        moving = {*(c.node for c in self.carries), *stuck}
+        for inner in work:
+            if any(t.node in moving for t in inner.inputs):
                 moving.add(inner)
-            else:
-                self.early.add(inner)
-        self.needed = set(topological(outputs[i] for i in self.loops)) - self.early
+        self.early = set(work) - moving
+        ends = [outputs[i] for i in self.loops]
+        self.needed = set(topological([*ends, *(s.results[0] for s in stuck)]))
+        self.needed -= self.early
 
     def _accumulators(self) -> dict[int, Tensor]:
         """Return the carries that only sum up, and what each step adds to them."""
@@ -134,12 +137,7 @@ class _Hoisting:
         return self._is_movable(tensor) and any(map(is_contraction, work))
 
     def _is_movable(self, tensor: Tensor) -> bool:
-        if tensor.node in self.needed or tensor.node.op.leaf:
-            return False
-        return not any(
-            isinstance(w.op.lower, (Controlled, Routine))
-            for w in self._late_work([tensor])
-        )
+        return not tensor.node.op.leaf and tensor.node not in self.needed
 
     def _late_work(self, tensors: Iterable[Tensor]) -> list[Node]:
         """Return the nodes that are computed for these tensors and for no carry."""
@@ -174,9 +172,7 @@ class _Hoisting:
         return [t for t in found if self._is_heavy(t)]
 
     def _is_heavy(self, tensor: Tensor) -> bool:
-        work = [n for n in topological([tensor]) if not n.op.leaf]
-        stuck = any(isinstance(n.op.lower, (Controlled, Routine)) for n in work)
-        return not stuck and any(map(is_contraction, work))
+        return any(is_contraction(n) for n in topological([tensor]) if not n.op.leaf)
 
     # --- the new loop, and what comes before and after it ---------------------------
 
@@ -220,6 +216,13 @@ class _Hoisting:
         ]
         made = make(SCAN, inputs, attrs, [region])
         return made[: len(carried)], made[len(carried) :]
+
+
+def _is_stuck(node: Node) -> bool:
+    """Whether a node stays in its loop: loops, routines, and draws of each step."""
+    return isinstance(node.op.lower, (Controlled, Routine)) or isinstance(
+        node.attrs, Draw
+    )
 
 
 def _is_free(node: Node) -> bool:

@@ -25,7 +25,12 @@ from graphc.backends.cpu.prelude.team import Team, aligned_words, threads
 from graphc.backends.cpu.table import Step, Table, check_depth
 from graphc.backends.cpu.tile_nest import operand_strides
 from graphc.backends.shared.arguments import Argument
-from graphc.backends.shared.costs import bytes_of, flops_of, times_run
+from graphc.backends.shared.costs import (
+    barriers_run,
+    bytes_of,
+    flops_of,
+    times_run,
+)
 from graphc.backends.shared.files import cache_folder, load_module
 from graphc.ir.dims import Size, evaluate
 from graphc.ir.graph import Graph
@@ -37,6 +42,10 @@ Array = np.ndarray[Any, Any]
 # A step of less work than this (operations and bytes, so about 0.1 ms) runs on one
 # thread: a team gains little there, and loses much where it has to share its cores.
 PARALLEL_WORK = 4_000_000
+
+# Each barrier takes a team as long as much work, and far longer where cores are shared,
+# so for this many there must be so much: a loop of short turns runs on one thread.
+BARRIERS = 40
 
 # The most that each thread copies of a first operand: what stays in a cache.
 TURNED_BYTES = 4 << 20
@@ -173,7 +182,8 @@ class Bound:
             (self.shapes[n], buffers[n].dtype.numpy) for n in program.outputs
         ]
         limit = threads() if runner.limit is None else min(threads(), runner.limit)
-        self.team = Team(limit if self._work() > PARALLEL_WORK else 1)
+        waits = barriers_run(program.body, sizes) / BARRIERS
+        self.team = Team(limit if self._work() > PARALLEL_WORK * max(1, waits) else 1)
         self._place()
 
     def _work(self) -> int:

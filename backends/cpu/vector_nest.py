@@ -171,7 +171,7 @@ class VectorNest:
         if r.monoid in ("max", "min"):
             w.use(f"{r.monoid}imum")
         new = combine.format(r.name, values[0])
-        if partial:
+        if partial and not (r.monoid == "sum" and w.zero_when_off(r.values[0])):
             w.use("select")
             w.line(f"{r.name} = select(m, {new}, {r.name})")
         else:

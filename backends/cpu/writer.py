@@ -22,6 +22,7 @@ from graphc.ir.scalar import (
     Load,
     Ref,
     SizeOf,
+    axes_of,
     const,
     linear,
     literal_text,
@@ -178,6 +179,13 @@ class Writer(BlockWriter):
         if step == "1":
             return f"{self.use('load')}({pointer}, {offset}, {mask})"
         return f"{self.use('strided')}({pointer}, {offset}, {step}, {mask})"
+
+    def zero_when_off(self, e: Expr) -> bool:
+        """Whether lanes that are off hold 0: what a masked read gives, and products."""
+        if isinstance(e, Load):
+            return any(self.axis in axes_of(x) for x in e.args)
+        product = isinstance(e, Apply) and e.prim in ("mul", "cast")
+        return product and all(map(self.zero_when_off, e.args))
 
     def store(self, buffer: str, index: Sequence[Expr], value: Expr) -> None:
         """Write a statement that stores a value for each lane."""

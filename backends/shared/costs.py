@@ -93,3 +93,17 @@ def times_run(
                 yield from times_run(inner, sizes, times * turns)
         elif not isinstance(s, Barrier):
             yield times
+
+
+def barriers_run(body: Sequence[Statement], sizes: Mapping[str, int]) -> int:
+    """Return how many barriers a body comes by, those that end turns included."""
+    total = 0
+    for s in body:
+        if isinstance(s, Region):
+            inner = sum(barriers_run(each, sizes) for each in s.bodies)
+            if isinstance(s, Loop):
+                inner = evaluate(s.count, sizes) * (inner + 1)
+            total += inner
+        elif isinstance(s, Barrier):
+            total += 1
+    return total

@@ -182,10 +182,9 @@ def _anywhere(found: Sequence[Tensor], us: Sequence[Tensor]) -> list[Tensor]:
     for node in topological(found):
         if not any(t in new for t in node.inputs):
             continue
-        if not isinstance(node.op.lower, Controlled):
-            straight |= (
-                {node} if any(t.node in straight for t in node.inputs) else set()
-            )
+        crosses = isinstance(node.op.lower, Controlled)
+        if not crosses and any(t.node in straight for t in node.inputs):
+            straight.add(node)
         inputs = [new.get(t, t) for t in node.inputs]
         clone = Node(node.op, inputs, node.attrs, node.types, node.regions, node.birth)
         new.update(zip(node.results, clone.results, strict=True))

@@ -111,7 +111,8 @@ class Layer:
                     self._states.clear()
                     raise
                 self._made = True
-            return self.call(*tensors, **options)
+            call: Any = self.call  # a layer of several tensors has more arguments
+            return call(*tensors, **options)
 
     # --- names and states ---------------------------------------------------------
 

@@ -232,8 +232,8 @@ def tile(x: Any, reps: Any) -> Tensor:
     except ArgumentError as error:
         raise explain(error, "tile", [tensor]) from None
     ndim = max(len(counts), tensor.ndim)
-    counts = [1] * (ndim - len(counts)) + counts
-    shape = [1] * (ndim - tensor.ndim) + list(tensor.shape)
+    counts = [*[1] * (ndim - len(counts)), *counts]
+    shape = [*[1] * (ndim - tensor.ndim), *tensor.shape]
     apart = [s for size in shape for s in (1, size)]
     wide = [s for pair in zip(counts, shape, strict=True) for s in pair]
     repeated = broadcast_to(reshape(tensor, apart), wide)

@@ -16,12 +16,21 @@ import numpy as np
 from graphc.errors import DTypeError, ShapeError
 from graphc.ir.dims import Size, product
 from graphc.ir.nodes import Node, Tensor, explain, make, make1
-from graphc.ir.op import Check, Op, Routine, Types, public, register
+from graphc.ir.op import (
+    FUNCTIONS,
+    Check,
+    CheckRule,
+    Op,
+    Routine,
+    Types,
+    public,
+    register,
+)
 from graphc.ir.program.routines import LibraryRoutine, register_routine
 from graphc.ir.types import TensorType, float32
 from graphc.ops.batching import batch_leading
 from graphc.ops.broadcast import as_tensors, broadcast_shapes, broadcast_to
-from graphc.ops.creation import cast, constant
+from graphc.ops.creation import cast, constant, iota
 from graphc.ops.diagonal import eye, tril, triu
 from graphc.ops.library import Options, by_routine
 from graphc.ops.linear import matmul, swap
@@ -99,16 +108,23 @@ def _floats(*values: Any) -> list[Tensor]:
     return [t if t.dtype.is_float else cast(t, float32) for t in found]
 
 
-def _no_nan(message: str) -> Any:
+def _solved(what: str) -> CheckRule:
+    """Return the check that no result of a matrix is NaN; it names the first that is."""
+
     def rule(node: Node) -> list[Check]:
-        (x, *_) = node.results
-        return [Check(x == x, x, message)]
+        (x,) = node.results
+        if x.ndim == 2:
+            return [Check(x == x, x, f"the matrix is {what}, or holds NaN")]
+        outer = x.shape[:-2]
+        which = reshape(iota((product(outer),), 0), outer)
+        ok = FUNCTIONS["all"](x == x, (-2, -1))
+        return [Check(ok, which, f"matrix {{value}} is {what}, or holds NaN")]
 
     return rule
 
 
-_SINGULAR = _no_nan("the matrix is singular, or holds NaN")
-_INDEFINITE = _no_nan("the matrix is not positive definite, or holds NaN")
+_SINGULAR = _solved("singular")
+_INDEFINITE = _solved("not positive definite")
 
 
 # --- solve --------------------------------------------------------------------------

@@ -10,7 +10,6 @@ import graphc as gc
 from graphc.ir.nodes import make1
 from graphc.ops.along import ADD_ALONG_AXIS, Sized
 from graphc.ops.gather import ADD_AT, GATHER, IntoPoints, Points
-from graphc.ops.update import SET_AT
 from ops_table.case import (
     CUBE,
     FIXED,

@@ -122,6 +122,9 @@ def _check_region(
 def _name(s: Statement) -> str:
     if isinstance(s, Nest):
         return f"nest {s.name}"
+    if isinstance(s, Region):
+        cell = s.index if isinstance(s, Loop) else s.condition
+        return f"{type(s).__name__.lower()} {cell}"
     return f"call {s.routine}" if isinstance(s, Call) else type(s).__name__.lower()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.errors import DTypeError, ShapeError
+from graphc.errors import CheckError, DTypeError, ShapeError
 
 Array = np.ndarray[Any, Any]
 BACKENDS = ["cpu", "reference"]
@@ -210,3 +210,20 @@ def test_integers_are_solved_as_floats() -> None:
 
     with pytest.raises(DTypeError, match="not a float"):
         make1(DET, (a,))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_checked_steps_name_the_matrix(backend: str) -> None:
+    a = gc.input("a", ("B", 2, 2))
+    m = np.tile(np.eye(2, dtype=np.float32), (3, 1, 1))
+    m[1] = [[1.0, 2.0], [2.0, 1.0]]
+    y = gc.cholesky(a)
+    step = gc.compile([a], y, backend=backend, check=True)
+    assert not np.isnan(step(np.abs(m[:1]))).any()
+    with pytest.raises(CheckError, match="matrix 1 is not positive definite") as error:
+        step(m)
+    assert "y = gc.cholesky(a)" in str(error.value)
+    one = gc.input("one", (2, 2))
+    step = gc.compile([one], gc.inv(one), backend=backend, check=True)
+    with pytest.raises(CheckError, match="solve: the matrix is singular"):
+        step([[1.0, 2.0], [2.0, 4.0]])
