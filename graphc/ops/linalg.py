@@ -109,7 +109,7 @@ def _floats(*values: Any) -> list[Tensor]:
 
 
 def _solved(what: str) -> CheckRule:
-    """Return the check that no result of a matrix is NaN; it names the first that is."""
+    """Return the check that no result is NaN; it names the first matrix that has one."""
 
     def rule(node: Node) -> list[Check]:
         (x,) = node.results
