@@ -151,8 +151,8 @@ def _value(text: str) -> Any:
 def complete(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     """Add the default's program passes that come after the last one named.
 
-    Only `unroll-jam` and `order` may be left out: without the others a program does not run, and
-    those from the first that is missing are added.
+    Only `unroll-jam` and `order` may be left out: without the others a program does
+    not run, and those from the first that is missing are added.
     Example:
         >>> [str(s) for s in complete(parse_pipeline("lower,schedule,place-barriers"))]
         ['lower', 'schedule', 'place-barriers', 'plan-memory']

@@ -69,7 +69,7 @@ def jam(nest: Nest, program: Program, lanes: int) -> Nest:
 
 
 def _multiplies(nest: Nest) -> bool:
-    """Whether a nest sums up products of floats, and then stores each point's result."""
+    """Whether a nest sums up floats at each point, and then stores what it made."""
     if not nest.phases or not nest.phases[0].reduces or not nest.phases[0].axes:
         return False
     first, *rest = nest.phases

@@ -88,7 +88,7 @@ class Cell(Layer):
     def step(
         self, states: Any, x: Any, training: bool = False
     ) -> tuple[States, Tensor]:
-        """Take one step, as the body of a scan: returns the new states, then the output.
+        """Take one step as the body of a scan does: returns the states, then the output.
 
         For training write `functools.partial(cell.step, training=True)`.
         Example:
@@ -242,7 +242,7 @@ class SimpleRNNCell(GatedCell):
     Math:    h' = tanh(x W + b + h U + c); c with use_recurrent_bias only
     Raises:  ArgumentError for units that are no positive int, an unknown activation, a
              rate outside [0, 1); at the call ShapeError for sizes that do not fit.
-    Source:  Elman, "Finding structure in time", 1990 (there with the logistic function).
+    Source:  Elman, "Finding structure in time", 1990; there with the logistic function.
     """
 
     def __init__(
@@ -377,7 +377,8 @@ class GRUCell(GatedCell):
     Raises:  as SimpleRNNCell.
     Source:  Cho et al., "Learning phrase representations using RNN encoder-decoder for
              statistical machine translation", 2014; reset_after: Appleyard, Kocisky,
-             Blunsom, "Optimizing performance of recurrent neural networks on GPUs", 2016.
+             Blunsom, "Optimizing performance of recurrent neural networks on GPUs",
+             2016.
     """
 
     gates = 3

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np

@@ -77,10 +77,9 @@ def _starts_in_range(
     found = []
     for axis, (start, size, n) in enumerate(zip(starts, shape, window, strict=True)):
         wide = cast(start, int64)
-        low, high = dim(-size), dim(size - n)
-        # From the end a start counts from -size; it must leave room as well.
+        # One that counts from the end must leave room as well.
         at = where(wide < 0, wide + dim(size), wide)
-        ok = (wide >= low) & (at <= high)
+        ok = (at >= 0) & (at <= dim(size) - dim(n))
         message = (
             f"start {{value}} is out of range for a slice of {{1}} from axis {axis}, "
             "which has size {0}"

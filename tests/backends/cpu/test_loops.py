@@ -11,6 +11,7 @@ from loop_programs import (
     SAMPLES,
     Sample,
     T,
+    collatz,
     nest,
     prepare,
     program,
@@ -20,6 +21,7 @@ from loop_programs import (
 
 from graphc.backends.cpu import backend
 from graphc.backends.cpu.backend import Bound, CpuBackend
+from graphc.backends.cpu.module import write_module
 from graphc.backends.cpu.prelude import layout, team
 from graphc.errors import CompileError
 from graphc.ir.dims import evaluate
@@ -27,6 +29,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.program import Loop, Program
 from graphc.ir.program.interpret import run_program
 from graphc.ir.program.verifier import verify_program
+from graphc.ir.target import Target
 from graphc.ir.types import int64
 
 Array = np.ndarray[Any, Any]
@@ -114,6 +117,26 @@ def test_products_of_slices_run_on_tiles_and_read_neighbours(name):
     for kernel in runner.kernels:
         assert "gather" not in kernel.source, kernel.source
         assert "scatter" not in kernel.source, kernel.source
+
+
+@needs_two
+def test_a_step_of_many_short_turns_runs_on_one_thread():
+    """Where threads would wait for each other longer than they work."""
+    sample = recurrence()
+    sizes = {"T": 3000, "N": 4, "K": 8}
+    runner, _ = build(sample, sample.given(sizes), 2)
+    short = runner.bind(sizes)
+    assert short._work() > backend.PARALLEL_WORK
+    assert short.team.nt == 1
+    assert runner.bind({"T": 60, "N": 64, "K": 128}).team.nt == 2
+
+
+def test_the_module_shows_what_stands_in_loops(golden):
+    made = prepare(collatz().program, Target("cpu", lanes=16, tiles=True))
+    text = write_module(made, {}).text
+    steps = text[text.index("STEPS = [") :]
+    golden("cpu/loops", steps)
+    assert max(map(len, steps.splitlines())) <= 88
 
 
 def test_a_step_with_many_turns_is_much_work():

@@ -170,6 +170,9 @@ BROKEN = {
     "monoid": row_sums().replace(
         phases=(Phase((LoopAxis("k0", 4),), reduces=(Reduce("r0", "xor", (ROW,)),)),)
     ),
+    "any of numbers": row_sums().replace(
+        phases=(Phase((LoopAxis("k0", 4),), reduces=(Reduce("r0", "any", (ROW,)),)),)
+    ),
     "branch": If("s", ()),
     "early branch": If("more", (add_to_state(),)),
     "loop": Loop("flag", 3, (add_to_state(),)),

@@ -14,7 +14,7 @@ from graphc.ir.nodes import Tensor
 
 Array = np.ndarray[Any, Any]
 A = np.arange(60, dtype=np.float64).reshape(3, 4, 5)
-I, J = np.array([0, 2, 1]), np.array([3, 0, -1])
+ROWS, COLUMNS = np.array([0, 2, 1]), np.array([3, 0, -1])
 GRID = np.array([[0, 1], [-1, 2]])
 
 # Every kind of key, alone and together.
@@ -35,24 +35,24 @@ KEYS: dict[str, Any] = {
     "ellipsis": (..., 0),
     "ellipsis_between": (0, ..., slice(1, 3)),
     "all": ...,
-    "array": I,
+    "array": ROWS,
     "list": [0, 2],
     "empty_list": [],
-    "second_axis": (slice(None), J),
-    "last_axis": (..., J),
-    "two": (I, J),
-    "three": (I, J, J),
-    "broadcast": (I[:, None], J),
+    "second_axis": (slice(None), COLUMNS),
+    "last_axis": (..., COLUMNS),
+    "two": (ROWS, COLUMNS),
+    "three": (ROWS, COLUMNS, COLUMNS),
+    "broadcast": (ROWS[:, None], COLUMNS),
     "grid": (slice(None), GRID),
-    "apart": (I, slice(None), J),
-    "together": (slice(None), I, J),
-    "int_beside": (0, slice(None), J),
-    "int_next": (slice(None), 1, J),
-    "none_between": (I, None, J),
-    "none_before": (None, slice(None), J),
-    "slice_first": (slice(None, None, -1), None, I),
-    "empty_ellipsis_between": (I, 0, ..., J),
-    "scalar_array": (np.array(1), slice(None), I),
+    "apart": (ROWS, slice(None), COLUMNS),
+    "together": (slice(None), ROWS, COLUMNS),
+    "int_beside": (0, slice(None), COLUMNS),
+    "int_next": (slice(None), 1, COLUMNS),
+    "none_between": (ROWS, None, COLUMNS),
+    "none_before": (None, slice(None), COLUMNS),
+    "slice_first": (slice(None, None, -1), None, ROWS),
+    "empty_ellipsis_between": (ROWS, 0, ..., COLUMNS),
+    "scalar_array": (np.array(1), slice(None), ROWS),
 }
 
 

@@ -9,10 +9,29 @@ from typing import Any
 
 import graphc as gc
 from graphc.ir.op import FUNCTIONS
-from torch_table import elementwise, reductions
+from graphc.nn import losses
+from torch_table import (
+    algebra,
+    derivatives,
+    elementwise,
+    indexing,
+    movement,
+    networks,
+    reductions,
+    windows,
+)
 from torch_table.case import Pair
 
-FAMILIES: tuple[Any, ...] = (elementwise, reductions)
+FAMILIES: tuple[Any, ...] = (
+    elementwise,
+    reductions,
+    movement,
+    indexing,
+    algebra,
+    windows,
+    networks,
+    derivatives,
+)
 
 PAIRS: tuple[Pair, ...] = tuple(pair for f in FAMILIES for pair in f.PAIRS)
 PEERLESS: dict[str, str] = {k: v for f in FAMILIES for k, v in f.PEERLESS.items()}
