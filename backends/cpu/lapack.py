@@ -12,6 +12,7 @@ import ctypes
 import importlib.util
 import threading
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 
@@ -40,7 +41,7 @@ def _libraries() -> list[Any]:
     from threadpoolctl import ThreadpoolController
 
     known = ThreadpoolController().select(user_api="blas").lib_controllers
-    own = [c for c in known if "scipy" in str(c.filepath)]
+    own = [c for c in known if Path(c.filepath).parent.name.startswith("scipy")]
     return own or list(known)
 
 
@@ -68,7 +69,14 @@ class OneThread:
     def _set(self, numbers: list[int]) -> None:
         for library, number in zip(_libraries(), numbers, strict=True):
             if library.get_num_threads() != number:
+                # Newer versions listen to one Python thread alone. Here all of them
+                # wait for each other's turn.
+                clear = getattr(library, "clear_controlling_thread", None)
+                if clear is not None:
+                    clear(force=True)
                 library.set_num_threads(number)
+                if clear is not None:
+                    clear(force=True)
 
 
 ONE_THREAD = OneThread()

@@ -88,7 +88,7 @@ class Cell(Layer):
     def step(
         self, states: Any, x: Any, training: bool = False
     ) -> tuple[States, Tensor]:
-        """Take one step as the body of a scan does: returns the states, then the output.
+        """Take one step as the body of a scan does: the states come back first.
 
         For training write `functools.partial(cell.step, training=True)`.
         Example:

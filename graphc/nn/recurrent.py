@@ -247,7 +247,7 @@ class RNN(Layer):
             s.dtype is not x.dtype for s in states
         ):
             given = ", ".join(str(s.type) for s in states) or "none"
-            sizes = ", ".join(f"{x.dtype}[{n},{size}]" for n, size in wanted)
+            sizes = ", ".join(str(x.type.with_shape(shape)) for shape in wanted)
             raise ShapeError(
                 f"{self.name}: initial_state is {given}; the cell needs {sizes}",
                 where=here().quoted,

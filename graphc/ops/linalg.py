@@ -109,7 +109,7 @@ def _floats(*values: Any) -> list[Tensor]:
 
 
 def _solved(what: str) -> CheckRule:
-    """Return the check that no result is NaN; it names the first matrix that has one."""
+    """Return the check that no result is NaN; it names a matrix whose result is."""
 
     def rule(node: Node) -> list[Check]:
         (x,) = node.results
