@@ -110,6 +110,7 @@ from graphc.ops.einsum import inner as inner
 from graphc.ops.einsum import outer as outer
 from graphc.ops.einsum import tensordot as tensordot
 from graphc.ops.elementwise import elementwise as elementwise
+from graphc.ops.ensure import ensure as ensure
 from graphc.ops.indexing import one_hot as one_hot
 from graphc.ops.indexing import take as take
 from graphc.ops.kernel import kernel_op as kernel_op

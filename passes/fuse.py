@@ -27,7 +27,7 @@ from graphc.ir.nodes import Node, Region, Tensor
 from graphc.ir.op import Pointwise, Reduction, View
 from graphc.ir.origins import fixed
 from graphc.ops.regions import FUSED
-from graphc.passes.lowering.group import fits, is_contraction, keeps_order
+from graphc.passes.lowering.group import fits, is_contraction, keeps_order, reads_again
 from graphc.passes.registry import graph_pass
 
 
@@ -152,11 +152,26 @@ class _Fusion:
             for t in self.inputs(node)
             if t.node in self.group
         }
+        candidates |= {self.group[n].number: self.group[n] for n in self._twins(node)}
         order = sorted(candidates.values(), key=self._preference)
         for producer in order:
             current = self.group[node]
             if producer is not current and self._may_join(producer, current):
                 self._join(producer, current)
+
+    def _twins(self, node: Node) -> list[Node]:
+        """Return nodes that reduce the same elements, as a maximum and its place do."""
+        if not isinstance(node.op.lower, Reduction) or is_contraction(node):
+            return []
+        return [
+            other
+            for other in self._users(node.inputs[0])
+            if other is not node
+            and other in self.group
+            and isinstance(other.op.lower, Reduction)
+            and len(other.inputs) == 1
+            and other.attrs == node.attrs
+        ]
 
     def _preference(self, group: _Group) -> tuple[int, int]:
         contraction = any(n.op.name == "matmul" for n in group.nodes)
@@ -171,11 +186,9 @@ class _Fusion:
         # Two contractions in one nest would not run on register tiles.
         if sum(map(is_contraction, nodes)) > 1:
             return False
-        # A contraction reads each element many times: it is computed before.
+        # What is read many times is computed before.
         own = set(nodes)
-        if any(
-            t.node in own for n in nodes if is_contraction(n) for t in self.inputs(n)
-        ):
+        if any(t.node in own for n in nodes if reads_again(n) for t in self.inputs(n)):
             return False
         # A path from one to the other through a third would become a cycle.
         for a, b in ((first, second), (second, first)):

@@ -28,6 +28,7 @@ from graphc.ir.scalar import Expr, apply, axis, cast, const, load, ref, size_of
 from graphc.ir.target import Target
 from graphc.ir.types import DType, bool_, float32, int32, int64
 from graphc.passes import parse_pipeline, run_pipeline
+from graphc.passes.pipeline import PROGRAM_PASSES
 
 Array = np.ndarray[Any, Any]
 
@@ -69,7 +70,7 @@ def program(body: tuple, outputs: tuple[str, ...], *buffers: tuple) -> Program:
 
 def prepare(made: Program, target: Target) -> Program:
     """Return a program with schedules, barriers and a memory plan."""
-    steps = parse_pipeline("schedule,order,place-barriers,plan-memory")
+    steps = parse_pipeline(",".join(PROGRAM_PASSES[1:]))
     found = run_pipeline(made, steps, target)[-1].result
     assert isinstance(found, Program)
     return found

@@ -85,28 +85,31 @@ class Sample:
         return found  # type: ignore[return-value]
 
 
-def samples() -> st.SearchStrategy[Sample]:
+def samples(rules: Sequence[Rule] | None = None) -> st.SearchStrategy[Sample]:
     """Return random samples as a hypothesis strategy."""
 
     @st.composite
     def draw_one(draw: Any) -> Sample:
-        return grow(lambda n: draw(st.integers(0, n - 1)))
+        return grow(lambda n: draw(st.integers(0, n - 1)), rules)
 
     return draw_one()
 
 
-def grow(pick: Pick) -> Sample:
-    """Return a random sample."""
-    return _Grower(pick).run()
+def grow(pick: Pick, rules: Sequence[Rule] | None = None) -> Sample:
+    """Return a random sample, of these rules (RULES)."""
+    return Grower(pick, RULES if rules is None else rules).run()
 
 
-class _Rejected(Exception):
+class Rejected(Exception):
     """An op does not fit the values."""
 
 
-class _Grower:
-    def __init__(self, pick: Pick) -> None:
+class Grower:
+    """Grows one sample: a pool of values, to which rules add."""
+
+    def __init__(self, pick: Pick, rules: Sequence[Rule]) -> None:
         self.pick = pick
+        self.rules = rules
         self.rng = np.random.default_rng(pick(1 << 16))
         self.sizes = {"N": self.one(SIZES), "M": self.one(SIZES)}
         self.sample = Sample(self.sizes)
@@ -122,12 +125,12 @@ class _Grower:
         for i in range(self.pick(4)):
             self.parameter(f"w{i}")
         for _ in range(3 + self.pick(20)):
-            rule = self.one(RULES)
+            rule = self.one(self.rules)
             try:
                 made = rule(self)
-            except (_Rejected, gc.GraphcError):
+            except (Rejected, gc.GraphcError):
                 continue
-            self.pool.append(made)
+            self.pool.extend(made if isinstance(made, list) else [made])
         self.finish()
         return self.sample
 
@@ -174,7 +177,7 @@ class _Grower:
         """Return a value of floats; later ones are likelier."""
         found = [v for v in self.pool if v.kind == "f" and v.array.ndim >= ndim]
         if not found:
-            raise _Rejected
+            raise Rejected
         recent = found[-4:]
         return self.one(recent if self.pick(3) else found)
 
@@ -197,18 +200,22 @@ class _Grower:
         """Apply a function to both sides; refuse what is too large or not finite."""
         narrow = function(*(v.narrow for v in values))
         wide = function(*(v.wide for v in values))
+        return self.paired(narrow, wide)
+
+    def paired(self, narrow: Tensor, wide: Tensor) -> Value:
+        """Return a value of both sides; refuse what is too large or not finite."""
         array = self.value(wide)
         if array.dtype.kind == "f" and not np.all(np.abs(array) < LARGEST):
-            raise _Rejected
+            raise Rejected
         if array.size > 6000:
-            raise _Rejected
+            raise Rejected
         return Value(narrow, wide, array)
 
     def value(self, tensor: Tensor) -> Array:
         order = [n for n in topological([tensor]) if not n.op.leaf]
         graph = Graph.build([v.wide for v in self.sample.inputs], [tensor])
         if broken_guards(graph.guards, self.sizes):
-            raise _Rejected
+            raise Rejected
         todo = [n for n in order if n.results[0] not in self.known]
         run_nodes(todo, self.known, self.sizes)
         return self.known[tensor]
@@ -257,20 +264,20 @@ class _Grower:
 
 # --- what may be applied ------------------------------------------------------------
 
-Rule = Callable[[_Grower], Value]
+Rule = Callable[[Grower], Value | list[Value]]
 
 
 def need(condition: Any) -> None:
     """Refuse an op where a condition does not hold everywhere, or there is nothing."""
     if not np.all(condition) or (isinstance(condition, list) and not condition):
-        raise _Rejected
+        raise Rejected
 
 
 def off_zero(a: Array) -> None:
     need(np.abs(a) > GAP)
 
 
-def smooth(g: _Grower) -> Value:
+def smooth(g: Grower) -> Value:
     x = g.floats()
     a = x.array
     table: list[tuple[Callable[[Tensor], Tensor], Any]] = [
@@ -301,7 +308,7 @@ def smooth(g: _Grower) -> Value:
     return g.make(function, x)
 
 
-def binary(g: _Grower) -> Value:
+def binary(g: Grower) -> Value:
     x = g.floats()
     y = g.partner(x)
     if g.pick(2):
@@ -317,7 +324,7 @@ def binary(g: _Grower) -> Value:
     return g.make(getattr(gc, name), x, y)
 
 
-def select(g: _Grower) -> Value:
+def select(g: Grower) -> Value:
     x = g.floats()
     y = g.partner(x)
     z = g.partner(x)
@@ -333,7 +340,7 @@ def select(g: _Grower) -> Value:
     return g.make(lambda a, b, c: gc.where(getattr(gc, name)(a, b), c, a), x, y, z)
 
 
-def guarded(g: _Grower) -> Value:
+def guarded(g: Grower) -> Value:
     """Guard a function by `where`, infinite or NaN on the branch not taken."""
     x = g.floats()
     off_zero(x.array)
@@ -342,13 +349,13 @@ def guarded(g: _Grower) -> Value:
     return g.make(lambda t: gc.where(t > 0, function(t), 0.0), x)
 
 
-def axes_of(g: _Grower, x: Value) -> Any:
+def axes_of(g: Grower, x: Value) -> Any:
     ndim = x.array.ndim
     chosen = [i for i in range(ndim) if g.pick(2)]
     return tuple(chosen) or g.pick(ndim)
 
 
-def reduction(g: _Grower) -> Value:
+def reduction(g: Grower) -> Value:
     x = g.floats(1)
     axis = axes_of(g, x)
     keepdims = bool(g.pick(2))
@@ -368,21 +375,21 @@ def untied(a: Array, axis: Any, name: str) -> None:
     need(np.sum(sign * a > best - GAP, axis=axis) == 1)
 
 
-def normalised(g: _Grower) -> Value:
+def normalised(g: Grower) -> Value:
     x = g.floats(1)
     axis = axes_of(g, x)
     name = g.one(["softmax", "log_softmax"])
     return g.make(lambda t: getattr(gc, name)(t, axis), x)
 
 
-def index_of_largest(g: _Grower) -> Value:
+def index_of_largest(g: Grower) -> Value:
     x = g.floats(1)
     axis = axes_of(g, x)
     untied(x.array, axis, "max")
     return g.make(lambda t: gc.argmax(t, axis), x)
 
 
-def spelled_out(g: _Grower) -> Value:
+def spelled_out(g: Grower) -> Value:
     """Write what the stable forms know by hand."""
     x = g.floats(1)
     axis = g.pick(x.array.ndim)
@@ -412,7 +419,7 @@ def spelled_out(g: _Grower) -> Value:
     return g.make(table[which], x)
 
 
-def product(g: _Grower) -> Value:
+def product(g: Grower) -> Value:
     x = g.floats(2)
     found = [
         (v, turned)
@@ -422,7 +429,7 @@ def product(g: _Grower) -> Value:
         if _inner(v, turned) == x.shape[-1] and (v.array.ndim > 1 or not turned)
     ]
     if not found:
-        raise _Rejected
+        raise Rejected
     y, turned = g.one(found)
     scale = 1 / max(x.array.shape[-1], 1)
     order = (*range(y.array.ndim - 2), y.array.ndim - 1, y.array.ndim - 2)
@@ -437,12 +444,12 @@ def _inner(v: Value, turned: bool) -> Any:
     return v.shape[-1] if turned else v.shape[-2]
 
 
-def dense(g: _Grower) -> Value:
+def dense(g: Grower) -> Value:
     """Multiply by fixed weights and add a bias."""
     x = g.floats(2)
     k = x.shape[-1]
     if not isinstance(k, int):
-        raise _Rejected
+        raise Rejected
     n = g.one([1, 3, 4, 17])
     w = g.rng.uniform(-1, 1, (k, n)).astype(np.float32)
     b = g.rng.uniform(-1, 1, n).astype(np.float32)
@@ -453,7 +460,7 @@ def dense(g: _Grower) -> Value:
     return g.make(function, x)
 
 
-def movement(g: _Grower) -> Value:
+def movement(g: Grower) -> Value:
     x = g.floats(1)
     ndim = x.array.ndim
     order = list(range(ndim))
@@ -483,7 +490,7 @@ def movement(g: _Grower) -> Value:
     return g.make(g.one(table), x)
 
 
-def indexed(g: _Grower) -> Value:
+def indexed(g: Grower) -> Value:
     x = g.floats(1)
     axis = g.pick(x.array.ndim)
     need(x.array.shape[axis] > 0)
@@ -494,7 +501,7 @@ def indexed(g: _Grower) -> Value:
     return g.make(lambda t: gc.take(t, rows, axis), x)
 
 
-def counted(g: _Grower) -> Value:
+def counted(g: Grower) -> Value:
     """Use sizes, counts and truths as numbers."""
     x = g.floats(1)
     axis = g.pick(x.array.ndim)
@@ -510,7 +517,7 @@ def counted(g: _Grower) -> Value:
     return g.make(g.one(table), x)
 
 
-def integers(g: _Grower) -> Value:
+def integers(g: Grower) -> Value:
     x = g.floats()
     scaled = x.array * 3
     off_zero(scaled - np.round(scaled))
@@ -518,24 +525,24 @@ def integers(g: _Grower) -> Value:
     return g.make(lambda t: gc.cast(t * 3.0, dtype), x)
 
 
-def back_to_floats(g: _Grower) -> Value:
+def back_to_floats(g: Grower) -> Value:
     found = [v for v in g.pool if v.kind == "i"]
     x, y = g.floats(), g.one(found) if found else None
     if y is None:
-        raise _Rejected
+        raise Rejected
     return g.make(lambda a, b: a + gc.cast(b, a.dtype) * 0.1, x, y)
 
 
-def one_hot(g: _Grower) -> Value:
+def one_hot(g: Grower) -> Value:
     found = [v for v in g.pool if v.kind == "i" and v.array.ndim < 3]
     if not found:
-        raise _Rejected
+        raise Rejected
     x = g.one(found)
     like = g.floats()
     return g.make(lambda i, t: gc.one_hot(i, 4, t.dtype) * 2.0, x, like)
 
 
-def twice(g: _Grower) -> Value:
+def twice(g: Grower) -> Value:
     """Compute something a second time, for common subexpressions to be found."""
     x = g.floats()
     return g.make(lambda t: gc.tanh(t + 0.5) * gc.tanh(t + 0.5), x)

@@ -188,7 +188,9 @@ def scratch_words(call: Call, sizes: Mapping[str, int]) -> int:
     fill = FILLS.get(call.routine)
     if fill is None or fill.scratch is None:
         return 0
-    return int(fill.scratch(call.bound(sizes)))
+    found = fill.scratch(call.bound(sizes))
+    assert isinstance(found, int)
+    return found
 
 
 def routine_address(call: Call, word: Argument, program: Program) -> int:

@@ -43,6 +43,7 @@ def _compiled(
     routine: LibraryRoutine, call: Call, types: list[tuple[str, int]], reads: int
 ) -> Any:
     import numba
+    from numba import carray  # type: ignore[attr-defined]
     from numba.core import errors
 
     from graphc.backends.cpu.prelude import vector
@@ -58,7 +59,7 @@ def _compiled(
         for i, (name, ndim) in enumerate(types)
     ]
     known = {
-        "carray": numba.carray,
+        "carray": carray,
         "function": function,
         **{name: getattr(vector, name) for name in READERS.values()},
     }

@@ -25,6 +25,7 @@ from graphc.ir.types import TensorType, as_size, int64
 from graphc.ops.arithmetic import where
 from graphc.ops.broadcast import broadcast_to
 from graphc.ops.creation import cast, constant, dim, iota
+from graphc.ops.ensure import ensure
 from graphc.ops.random import current_iteration, iterating
 from graphc.ops.shape import reshape
 
@@ -46,7 +47,8 @@ def scan(
     `length` says how many steps there are. reverse: from the last step to the first
     (`ys` keeps the order of `xs`). lengths: for batches of sequences of several
     lengths, how many steps each has; beyond them its carry stays and its y is 0. They
-    refer to the first axis of each carry and y. truncate: the gradient goes through
+    refer to the first axis of each carry and y; one beyond the sequence means all of
+    it, and is an error under `compile(check=True)`. truncate: the gradient goes through
     the last so many steps only (truncated back-propagation through time).
 
     Random numbers that the body draws differ from step to step.
@@ -85,7 +87,8 @@ def scan(
         found = body(rebuild_carry(carry), rebuild_x(x) if xs is not None else None)
     new, ys, rebuild_y = _returned(found, init, inits)
     if lengths is not None:
-        new, ys = _masked(tick, constant(lengths), carry, new, ys)
+        counts = _checked(constant(lengths), count)
+        new, ys = _masked(tick, counts, carry, new, ys)
     region, captured = enclose([*carry, *x, tick], [*new, *ys])
     attrs = Scan(len(inits), len(stepped) + 1, count, reverse, truncate or 0)
     if not region.outputs:
@@ -178,6 +181,22 @@ def check_carries(what: str, inits: Sequence[Tensor], new: Sequence[Tensor]) -> 
         )
 
 
+def _checked(lengths: Tensor, count: Size) -> Tensor:
+    """Return lengths that are not beyond the sequence."""
+    if lengths.ndim != 1 or lengths.dtype.kind != "i":
+        raise ShapeError(
+            f"scan: lengths must be integers, one a sequence, not {lengths.type}",
+            where=here().quoted,
+        )
+    steps = broadcast_to(cast(constant(dim(count)), lengths.dtype), lengths.shape)
+    return ensure(
+        lengths,
+        (lengths >= 0) & (lengths <= steps),
+        "a length of {value}, where sequences have 0 to {0} steps",
+        count,
+    )
+
+
 def _masked(
     tick: Tensor,
     lengths: Tensor,
@@ -186,11 +205,6 @@ def _masked(
     ys: Sequence[Tensor],
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Hold the carry and return 0 where a sequence has ended."""
-    if lengths.ndim != 1 or lengths.dtype.kind != "i":
-        raise ShapeError(
-            f"scan: lengths must be integers, one a sequence, not {lengths.type}",
-            where=here().quoted,
-        )
     runs = broadcast_to(tick, lengths.shape) < cast(lengths, int64)
 
     def mask(value: Tensor, other: Any) -> Tensor:

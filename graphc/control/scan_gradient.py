@@ -46,9 +46,9 @@ class _Backward:
         self.node = node
         self.attrs: Scan = node.attrs
         (region,) = node.regions
-        self.args = region.args
         n = self.attrs.carries
-        self.outputs, self.args = stable_form(region.outputs, region.args)
+        outputs, args = stable_form(region.outputs, region.args)
+        self.outputs, self.args = tuple(outputs), tuple(args)
         self.carries, self.xs, self.consts = split(self.attrs, self.args)
         self.finals, self.stacks = cotangents[:n], cotangents[n:]
 
@@ -62,18 +62,17 @@ class _Backward:
         seeded = [self.outputs[i] for i in floats]
         seeded += [self.outputs[n + j] for j in given]
         found = carry_back(seeded, [*at_carry, *at_y], self.args)
-        to_carry = [found[i] for i in floats]
-        to_x = [j for j in range(n, n + len(self.xs)) if found[j] is not None]
-        to_const = [
-            k for k in range(n + len(self.xs), len(found)) if found[k] is not None
-        ]
+        m = n + len(self.xs)
+        reached = {i: g for i, g in enumerate(found) if g is not None}
+        to_x = [j for j in reached if n <= j < m]
+        to_const = [k for k in reached if k >= m]
         adds = make_args([self.args[k].type for k in to_const])
         new_carry = [
-            zeros(a.shape, a.dtype) if g is None else g
-            for a, g in zip(at_carry, to_carry, strict=True)
+            reached[i] if i in reached else zeros(a.shape, a.dtype)
+            for i, a in zip(floats, at_carry, strict=True)
         ]
-        sums = [a + found[k] for a, k in zip(adds, to_const, strict=True)]
-        outputs = [*new_carry, *sums, *(found[j] for j in to_x)]
+        sums = [a + reached[k] for a, k in zip(adds, to_const, strict=True)]
+        outputs = [*new_carry, *sums, *(reached[j] for j in to_x)]
         # What the body's gradient needs of the forward pass.
         kept = _Kept([*at_carry, *at_y, *adds], outputs, [*self.xs, *self.consts])
         stacks = self._forward(kept.stacked)

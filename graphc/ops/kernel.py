@@ -85,7 +85,8 @@ def kernel_op(
             return made if isinstance(made, tuple) else (made,)
         types = tuple(TensorType(as_dtype(a.dtype), a.shape) for a in arrays)
         outputs = tuple(
-            np.zeros(t.shape, t.dtype.numpy) for t in _inferred(infer, types)
+            np.zeros(tuple(map(int, t.shape)), t.dtype.numpy)  # type: ignore[arg-type]
+            for t in _inferred(infer, types)
         )
         plain(*map(_protected, arrays), *outputs)
         return outputs

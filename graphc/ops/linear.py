@@ -60,10 +60,25 @@ def _gradient(node: Node, cotangents: Any) -> Any:
     a, b = node.inputs
     if g is None or not a.dtype.is_float:
         return [None, None]
-    return [
-        make1(MATMUL, (g, swap(b))),
-        make1(MATMUL, (swap(a), g)),
-    ]
+    # The gradient of an operand that is a transpose is transposed again: it is
+    # computed the other way round, so that the two cancel.
+    if _is_swapped(a):
+        first = swap(make1(MATMUL, (b, swap(g))))
+    else:
+        first = make1(MATMUL, (g, swap(b)))
+    if _is_swapped(b):
+        second = swap(make1(MATMUL, (swap(g), a)))
+    else:
+        second = make1(MATMUL, (swap(a), g))
+    return [first, second]
+
+
+def _is_swapped(x: Tensor) -> bool:
+    """Whether a tensor is a transpose of the last two axes of another."""
+    if x.node.op.name != "transpose":
+        return False
+    order: tuple[int, ...] = x.node.attrs.axes
+    return order == (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
 
 
 def _batch(

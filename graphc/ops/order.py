@@ -222,7 +222,7 @@ def top_k(x: Any, k: int | str | Dim, axis: int = -1) -> tuple[Tensor, Tensor]:
 
 
 def _search_value(arrays: Any, options: Lines) -> list[Any]:
-    side = "right" if options["right"] else "left"
+    side: Any = "right" if options["right"] else "left"
     table = arrays[0].reshape(options["outer"], options["length"])
     wanted = arrays[1].reshape(options["outer"], options["queries"])
     found = np.empty(wanted.shape, np.int32)

@@ -314,15 +314,20 @@ def _index(shape: Shape, point: Sequence[Expr]) -> tuple[Expr, ...]:
 
 
 def _row_form(node: Node) -> Shape | None:
-    """Return the shape a plain reduction goes over; None for a contraction."""
+    """Return the shape a plain reduction goes over; None for one of other reads."""
     if len(node.inputs) == 1 and hasattr(node.attrs, "axis"):
         return node.inputs[0].shape
     return None
 
 
-def is_contraction(node: Node) -> bool:
-    """Whether a node reduces over products, so that it reads elements many times."""
+def reads_again(node: Node) -> bool:
+    """Whether a node may reduce an element several times: contractions, windows."""
     return isinstance(node.op.lower, Reduction) and _row_form(node) is None
+
+
+def is_contraction(node: Node) -> bool:
+    """Whether a node reduces over products of several tensors' elements."""
+    return reads_again(node) and len(node.inputs) > 1
 
 
 def _kept(node: Node) -> list[int]:

@@ -29,6 +29,13 @@ START = Spec("s", (), "int32", -7, 8)
 OTHER_START = Spec("t", (), "int64", -5, 6)
 
 CASES = (
+    Case("ensure", "holds", lambda x: gc.ensure(x, x < 9.0, "{value}"), (X,)),
+    Case(
+        "ensure",
+        "broadcast",
+        lambda x, i: gc.ensure(x, i < 9, "more than {0}", 9),
+        (X, Spec("i", (4,), "int32", 0, 8)),
+    ),
     Case("take_along_axis", "last", gc.take_along_axis, (X, EACH)),
     Case(
         "take_along_axis",
@@ -238,6 +245,7 @@ def _update(a: Any, x: Array, u: Array, *starts: Array) -> Array:
 
 
 ORACLES: dict[str, Oracle] = {
+    "ensure": lambda a, x, ok: x,
     "take_along_axis": _along,
     "add_along_axis": _add_along,
     "gather": _gather,

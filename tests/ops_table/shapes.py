@@ -71,7 +71,7 @@ CASES = (
     Case("iota", "eye", lambda x: gc.eye(x.shape[0], 5, 1), (X,)),
     Case("iota", "arange", lambda x: gc.arange(1, x.shape[0] + 3, 2), (X,)),
     Case("iota", "arange_floats", lambda: gc.arange(1.0, 2.0, 0.25)),
-    Case("iota", "linspace", lambda x: gc.linspace(-1.0, x, 5), (SCALAR,)),
+    Case("where", "linspace", lambda x: gc.linspace(-1.0, x, 5), (SCALAR,)),
     Case("iota", "linspace_symbolic", lambda x: gc.linspace(0, 1, x.shape[0]), (LINE,)),
     Case("full", "like", lambda x: (gc.ones_like(x), gc.zeros_like(x, "int32")), (X,)),
     Case(

@@ -35,9 +35,10 @@ from graphc.ir.program.verifier import verify_program
 from graphc.ir.scalar import const, load
 from graphc.ir.target import Target
 from graphc.ir.types import bool_, float32, int64
+from graphc.passes.pipeline import PROGRAM_PASSES
 
 WIDE = Target("wide", lanes=16, tiles=True)
-PASSES = ["schedule", "order", "place-barriers", "plan-memory"]
+PASSES = PROGRAM_PASSES[1:]
 samples = pytest.mark.parametrize("name", SAMPLES)
 
 

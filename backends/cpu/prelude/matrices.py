@@ -14,14 +14,18 @@ from typing import Any
 
 from numba import njit
 
-from . import foreign
-from .foreign import half, like
-from .gemm_calls import at
-from .tiling import share
-from .vector import get, put
-
-call_getrf, call_getrs = foreign.getrf, foreign.getrs
-call_potrf, call_trtrs = foreign.potrf, foreign.trtrs
+from .plain import (
+    at,
+    call_getrf,
+    call_getrs,
+    call_potrf,
+    call_trtrs,
+    get,
+    half,
+    like,
+    put,
+    share,
+)
 
 NAN = math.nan
 N, T, U, L = ord("N"), ord("T"), ord("U"), ord("L")

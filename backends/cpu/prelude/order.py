@@ -14,9 +14,7 @@ from numba import njit
 from numba.core import types
 from numba.core.extending import intrinsic
 
-from .gemm_calls import at
-from .tiling import share
-from .vector import get, put
+from .plain import at, get, put, share
 
 RUN = 12  # so many elements are sorted by insertion before runs are merged
 FEW = 48  # so many largest elements are kept in order while a line is read
@@ -26,7 +24,7 @@ _LARGEST = ir.Constant(_WORD, 2**63 - 1)
 
 
 @intrinsic
-def order_key(typingctx, ptr, i):  # type: ignore[no-untyped-def]
+def _order_key(typingctx, ptr, i):  # type: ignore[no-untyped-def]
     """Return an int64 that stands in the order of keys where ptr[i] stands."""
     if not isinstance(ptr, types.CPointer):
         return None
@@ -49,6 +47,9 @@ def order_key(typingctx, ptr, i):  # type: ignore[no-untyped-def]
         return builder.select(is_nan, _LARGEST, key)
 
     return types.int64(ptr, types.int64), codegen
+
+
+order_key: Any = _order_key
 
 
 @njit(inline="always")

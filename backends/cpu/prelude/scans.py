@@ -11,8 +11,7 @@ from typing import Any
 
 from numba import njit
 
-from .tiling import share
-from .vector import get, put
+from .plain import get, put, share
 
 
 @njit(inline="always")

@@ -310,3 +310,21 @@ def test_other_bad_input() -> None:
     assert "nothing" in message(
         ArgumentError, lambda: gc.scan(lambda c, x: ((), None), (), x)
     )
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_a_length_beyond_the_sequence_is_an_error_under_check(backend: str) -> None:
+    x, n = gc.input("x", ("T", "N")), gc.input("n", ("N",), "int32")
+    w = gc.parameter("w", (), init="zeros")
+    last, _ = gc.scan(add, gc.zeros(("N",)), x, lengths=n)
+    given = np.ones((4, 2), np.float32)
+    for check in (False, True):
+        step = gc.compile(
+            [x, n], last, updates={w: w + 1.0}, backend=backend, check=check
+        )
+        assert step(given, np.array([4, 0])).tolist() == [4, 0]
+    with pytest.raises(GraphcError, match="a length of 5, where sequences have 0 to 4"):
+        step(given, np.array([4, 5]))
+    assert w.value == 2
+    step = gc.compile([x, n], last, backend=backend)
+    assert step(given, np.array([4, 5])).tolist() == [4, 4]

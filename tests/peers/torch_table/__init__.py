@@ -5,6 +5,7 @@ Each family has `PAIRS`, and `PEERLESS`: why a function has no counterpart.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import graphc as gc
@@ -46,7 +47,15 @@ def universe() -> set[str]:
     }
     first = {id(value): name for name, value in reversed(found.items())}
     own = {name for name, value in FUNCTIONS.items() if _of_graphc(value)}
-    return set(first.values()) | own
+    of_nn = {f"nn.losses.{n}" for n, v in vars(losses).items() if _is_loss(v)}
+    return set(first.values()) | own | of_nn
+
+
+def _is_loss(value: Any) -> bool:
+    """Whether this is one of the losses that the module defines."""
+    if not inspect.isfunction(value) or value.__module__ != losses.__name__:
+        return False
+    return next(iter(inspect.signature(value).parameters)) in ("y_true", "logits")
 
 
 def _of_graphc(function: Any) -> bool:

@@ -56,7 +56,7 @@ def _derivatives() -> list[Pair]:
         Pair("stop_gradient", "factor", lambda x: x * gc.stop_gradient(gc.exp(x)),
              lambda x: x * torch.exp(x).detach(), (x,)),
         Pair("custom_gradient", "scaled",
-             lambda x: gc.custom_gradient(lambda t: t * 1.0, lambda g, y, t: g * 3.0)(x),
+             gc.custom_gradient(lambda t: t * 1.0, lambda g, y, t: g * 3.0),
              Scaled.apply, (x,)),
     ]  # fmt: skip
 
@@ -124,6 +124,7 @@ PEERLESS: dict[str, str] = {
     "normal": OTHER_BITS,
     "uniform": OTHER_BITS,
     "compile": NO_OP,
+    "ensure": "what it says is looked at by graphc's check=True",
     "elementwise": "it defines an op",
     "kernel_op": "it defines an op",
     "evaluate": "it is the interpreter, not an op",

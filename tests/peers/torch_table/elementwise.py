@@ -110,7 +110,7 @@ def _with_parameters() -> list[Pair]:
         Pair("leaky_relu", "slope", lambda x: gc.leaky_relu(x, 0.2),
              lambda x: F.leaky_relu(x, 0.2), (X,)),
         Pair("leaky_relu", "prelu", gc.leaky_relu, F.prelu, (X, slope)),
-        Pair("gelu", "tanh", lambda x: gc.gelu(x, "tanh"),
+        Pair("gelu_tanh", "ragged", lambda x: gc.gelu(x, "tanh"),
              lambda x: F.gelu(x, approximate="tanh"), (X,)),
         Pair("hardtanh", "limits", lambda x: gc.hardtanh(x, -0.5, 2.0),
              lambda x: F.hardtanh(x, -0.5, 2.0), (X,)),

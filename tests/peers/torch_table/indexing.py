@@ -51,8 +51,8 @@ def _keyed() -> list[Pair]:
     }
     found = [Pair("getitem", name, f, f, (Spec("x", ("N", 3, 4)),))
              for name, f in key.items()]  # fmt: skip
-    reverse = Pair("getitem", "reverse", lambda x: x[::-1, 1], lambda x: x.flip(0)[:, 1],
-                   (Spec("x", ("N", 3)),))  # fmt: skip
+    reverse = Pair("getitem", "reverse", lambda x: x[::-1, 1],
+                   lambda x: x.flip(0)[:, 1], (Spec("x", ("N", 3)),))  # fmt: skip
     arrays: dict[str, Any] = {
         "points": lambda x, r, c: x[r, 1, c],
         "apart": lambda x, r, c: x[r, :, c],

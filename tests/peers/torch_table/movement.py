@@ -19,7 +19,7 @@ def _axes() -> list[Pair]:
         Pair("reshape", "rows", lambda x: gc.reshape(x, (-1, 3)),
              lambda x: torch.reshape(x, (-1, 3)), (WIDE,)),
         Pair("ravel", "cube", gc.ravel, torch.ravel, (CUBE,)),
-        Pair("flatten", "cube", gc.flatten, lambda x: torch.flatten(x, 1), (CUBE,)),
+        Pair("flatten", "cube", gc.flatten, torch.flatten, (CUBE,)),
         Pair("transpose", "matrix", gc.transpose, lambda x: x.T, (X,)),
         Pair("transpose", "cube", lambda x: gc.transpose(x, (2, 0, 1)),
              lambda x: torch.permute(x, (2, 0, 1)), (CUBE,)),
