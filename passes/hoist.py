@@ -20,7 +20,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from graphc.control.scan_op import SCAN, Scan
+from graphc.control.roles import Scan
+from graphc.control.scan_op import SCAN
 from graphc.errors import BatchError
 from graphc.ir.graph import Graph
 from graphc.ir.leaves import make_args

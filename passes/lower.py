@@ -18,6 +18,7 @@ from graphc.ir.nodes import Tensor, leaf_name
 from graphc.ir.program import Program, Space
 from graphc.passes.decompose import decompose
 from graphc.passes.everywhere import everywhere
+from graphc.passes.lowering import control as control  # enters loops and branches
 from graphc.passes.lowering.body import Body, Target
 from graphc.passes.lowering.buffers import Buffers, Place
 from graphc.passes.registry import lowering_pass

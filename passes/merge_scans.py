@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from graphc.control.scan_op import SCAN, Scan, split
+from graphc.control.roles import Scan, split
+from graphc.control.scan_op import SCAN
 from graphc.ir.graph import Graph, merge_equal
 from graphc.ir.nodes import Node, Region, Tensor, make, topological
 from graphc.ir.origins import fixed

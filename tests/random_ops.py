@@ -10,7 +10,17 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from strategies import GAP, Array, Grower, Rejected, Rule, Value, axes_of, need, off_zero
+from strategies import (
+    GAP,
+    Array,
+    Grower,
+    Rejected,
+    Rule,
+    Value,
+    axes_of,
+    need,
+    off_zero,
+)
 
 import graphc as gc
 from graphc.ir.nodes import Tensor
@@ -105,9 +115,7 @@ def contracted(g: Grower) -> Value:
         if not isinstance(n, int):
             raise Rejected
         w = g.rng.uniform(-1, 1, (n, 2, 3)).astype(np.float32)
-        return g.make(
-            lambda t: gc.einsum(spec, t, gc.constant(w, t.dtype)) * scale, x
-        )
+        return g.make(lambda t: gc.einsum(spec, t, gc.constant(w, t.dtype)) * scale, x)
     return g.make(lambda t: gc.einsum(spec, *[t] * count) * scale, x)
 
 

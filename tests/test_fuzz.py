@@ -9,21 +9,27 @@ the error, up to a factor.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
-from strategies import Sample, Value, samples
+from random_loops import LOOPS
+from random_ops import OPS
+from strategies import RULES, Sample, Value, samples
 
 import graphc as gc
 from graphc.backends.cpu import backend
 from graphc.backends.reference.interpreter import run_graph
+from graphc.control.cond import COND
+from graphc.control.scan_op import SCAN, split
+from graphc.control.while_loop import WHILE
+from graphc.ir.dims import evaluate
 from graphc.ir.graph import Graph
 from graphc.ir.interpret import run_nodes
-from graphc.ir.nodes import Tensor, leaf_name
+from graphc.ir.nodes import Node, Region, Tensor, leaf_name
 from graphc.ir.program import Program
 from graphc.ir.program.interpret import run_program
 from graphc.passes import parse_pipeline, run_pipeline
@@ -34,6 +40,8 @@ Array = np.ndarray[Any, Any]
 EPS = float(np.finfo(np.float32).eps)
 FACTOR = 60.0
 
+ALL = (*RULES, *RULES, *OPS, *OPS, *LOOPS, *LOOPS)
+
 # Ops whose results are not rounded.
 EXACT = {
     "neg", "abs", "sign", "maximum", "minimum", "relu", "where",
@@ -43,7 +51,13 @@ EXACT = {
     "greater", "greater_equal", "logical_and", "logical_or", "logical_not",
     "random_uniform", "random_normal",
 }  # fmt: skip
-INNER = {"sum", "matmul", "scatter_add"}  # round while they add up
+# Round while they add up.
+INNER = {
+    "sum", "matmul", "scatter_add", "conv", "conv_input_gradient", "prod", "cumsum",
+    "conv_weight_gradient", "cumprod", "linear_recurrence", "window_sum", "add_at",
+    "add_along_axis", "resize", "resize_gradient", "cholesky", "solve",
+    "solve_triangular", "det", "slogdet",
+}  # fmt: skip
 
 
 def wide_values(sample: Sample) -> tuple[Graph, dict[Tensor, Array]]:
@@ -86,25 +100,85 @@ def shaken(
 ) -> list[Array]:
     """Run a graph with random roundings of float32's size."""
     values = dict(given)
+    _shake_nodes(graph.nodes, values, sizes, rng)
+    return [values[t] for t in graph.roots]
 
-    def shake(a: Array) -> Array:
-        if a.dtype.kind != "f":
-            return a
+
+def _shake(a: Array, rng: np.random.Generator) -> Array:
+    if a.dtype.kind != "f":
+        return a
+    with np.errstate(all="ignore"):
         exact = a.astype(np.float32) == a  # what float32 holds was not rounded
         return np.where(exact, a, a * (1 + EPS * rng.uniform(-1.5, 1.5, a.shape)))
 
-    for node in graph.nodes:
+
+def _shake_nodes(
+    nodes: Iterable[Node],
+    values: dict[Tensor, Array],
+    sizes: Mapping[str, int],
+    rng: np.random.Generator,
+) -> None:
+    for node in nodes:
         name = node.op.name
+        if name in _TURNS:
+            given = [values[t] for t in node.inputs]
+
+            def run(region: Region, args: Sequence[Array]) -> list[Array]:
+                local = dict(zip(region.args, map(np.asarray, args), strict=True))
+                _shake_nodes(region.nodes, local, sizes, rng)
+                return [local[t] for t in region.outputs]
+
+            values.update(
+                zip(node.results, _TURNS[name](node, given, sizes, run), strict=True)
+            )
+            continue
         if name in INNER:
-            local = {t: shake(values[t]) for t in node.inputs}
+            local = {t: _shake(values[t], rng) for t in node.inputs}
             run_nodes([node], local, sizes)
-            values[node.results[0]] = local[node.results[0]]
+            values.update({r: local[r] for r in node.results})
         else:
             run_nodes([node], values, sizes)
         if name not in EXACT:
             for r in node.results:
-                values[r] = np.asarray(shake(values[r]))
-    return [values[t] for t in graph.roots]
+                values[r] = np.asarray(_shake(values[r], rng))
+
+
+Run = Callable[[Region, Sequence[Array]], list[Array]]
+
+
+def _scan_turns(
+    node: Node, given: list[Array], sizes: Mapping[str, int], run: Run
+) -> list[Array]:
+    carry, xs, consts = split(node.attrs, given)
+    n, (region,) = node.attrs.carries, node.regions
+    count = evaluate(node.attrs.length, sizes)
+    stacks = [
+        np.zeros([evaluate(s, sizes) for s in r.shape], r.dtype.numpy)
+        for r in node.results[n:]
+    ]
+    order = range(count)
+    for t in reversed(order) if node.attrs.reverse else order:
+        found = run(region, [*carry, *(x[t] for x in xs), *consts])
+        carry = found[:n]
+        for stack, y in zip(stacks, found[n:], strict=True):
+            stack[t] = y
+    return [*carry, *stacks]
+
+
+def _cond_turns(node: Node, given: list[Array], _: Any, run: Run) -> list[Array]:
+    return run(node.regions[0 if given[0] else 1], given[1:])
+
+
+def _while_turns(node: Node, given: list[Array], _: Any, run: Run) -> list[Array]:
+    n = node.attrs.carries
+    carry, consts = given[:n], given[n:]
+    test, body = node.regions
+    while run(test, [*carry, *consts])[0]:
+        carry = run(body, [*carry, *consts])
+    return carry
+
+
+_TURNS = {SCAN.name: _scan_turns, COND.name: _cond_turns, WHILE.name: _while_turns}
 
 
 def agree(
@@ -196,14 +270,14 @@ COMMON: dict[str, Any] = {
 
 
 @settings(max_examples=40, **COMMON)
-@given(samples())
+@given(samples(ALL))
 def test_random_graphs_mean_the_same_at_every_stage(sample: Sample) -> None:
     explained(sample)
 
 
 @pytest.mark.long
 @settings(max_examples=int(os.environ.get("GRAPHC_FUZZ", "500")), **COMMON)
-@given(samples())
+@given(samples(ALL))
 def test_many_random_graphs_mean_the_same_at_every_stage(sample: Sample) -> None:
     explained(sample)
 
@@ -226,7 +300,7 @@ def run(sample: Sample, wide: bool = False, **options: Any) -> list[Array]:
 
 
 @settings(max_examples=60, **COMMON)
-@given(samples())
+@given(samples(ALL))
 def test_random_graphs_print_and_parse_at_every_stage(sample: Sample) -> None:
     note(describe(sample))
     declared = sample.graph()
@@ -246,7 +320,7 @@ PASSES = [*GRAPH_PASSES, "fuse{max_inputs=2, max_outputs=1}", "fuse{max_ops=3}"]
 
 @pytest.mark.long
 @settings(max_examples=100, **COMMON)
-@given(samples(), st.lists(st.sampled_from(PASSES), max_size=6))
+@given(samples(ALL), st.lists(st.sampled_from(PASSES), max_size=6))
 def test_any_passes_in_any_order_keep_the_meaning(
     sample: Sample, names: list[str]
 ) -> None:
@@ -260,7 +334,7 @@ def test_any_passes_in_any_order_keep_the_meaning(
 
 @pytest.mark.long
 @settings(max_examples=60, **COMMON)
-@given(samples())
+@given(samples(ALL))
 def test_random_graphs_are_as_good_in_float64(sample: Sample) -> None:
     note(describe(sample))
     expected = truth(sample)
@@ -271,7 +345,7 @@ def test_random_graphs_are_as_good_in_float64(sample: Sample) -> None:
 
 @pytest.mark.long
 @settings(max_examples=60, **COMMON)
-@given(samples(), st.integers(0, 2**16))
+@given(samples(ALL), st.integers(0, 2**16))
 def test_nan_and_infinities_go_where_reference_takes_them(
     sample: Sample, seed: int
 ) -> None:
@@ -297,7 +371,7 @@ def test_nan_and_infinities_go_where_reference_takes_them(
 
 @pytest.mark.long
 @settings(max_examples=60, **COMMON)
-@given(samples())
+@given(samples(ALL))
 def test_random_graphs_have_equal_bits_on_two_threads(sample: Sample) -> None:
     note(describe(sample))
     results = []

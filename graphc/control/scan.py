@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from graphc.control.capture import enclose
-from graphc.control.scan_op import SCAN, Scan, sliced
+from graphc.control.roles import Scan, sliced
+from graphc.control.scan_op import SCAN
 from graphc.control.structure import Rebuild, flatten, shape_of
 from graphc.control.tidy import tidy
 from graphc.errors import ArgumentError, DTypeError, ShapeError

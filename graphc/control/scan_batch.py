@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphc.control.scan_op import SCAN, Scan, split
+from graphc.control.roles import Scan, split
 from graphc.ir.dims import Size
 from graphc.ir.leaves import make_args
 from graphc.ir.nodes import Node, Region, Tensor, make, topological
@@ -49,7 +49,7 @@ def scan_batch(
         outputs[:n] = [
             w if f else a for w, a, f in zip(with_axis, alone, flags[:n], strict=False)
         ]
-    made = make(SCAN, given, attrs, [Region(args, outputs)])
+    made = make(node.op, given, attrs, [Region(args, outputs)])
     finals = [r if f else lead(r, size) for r, f in zip(made, flags[:n], strict=False)]
     return [*finals, *(move_axis(y, 1, 0) for y in made[n:])]
 

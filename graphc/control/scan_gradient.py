@@ -23,7 +23,7 @@ from dataclasses import replace
 from typing import Any
 
 from graphc.autodiff.reverse import carry_back, stable_form
-from graphc.control.scan_op import SCAN, Scan, split
+from graphc.control.roles import Scan, split
 from graphc.control.tidy import tidy
 from graphc.ir.dims import Size
 from graphc.ir.leaves import make_args
@@ -73,6 +73,8 @@ class _Backward:
         ]
         sums = [a + reached[k] for a, k in zip(adds, to_const, strict=True)]
         outputs = [*new_carry, *sums, *(reached[j] for j in to_x)]
+        if not outputs:
+            return [None] * len(self.node.inputs)
         # What the body's gradient needs of the forward pass.
         kept = _Kept([*at_carry, *at_y, *adds], outputs, [*self.xs, *self.consts])
         stacks = self._forward(kept.stacked)
@@ -101,7 +103,7 @@ class _Backward:
         if not kept:
             return ()
         region = Region(self.args, [*self.outputs, *kept])
-        found = make(SCAN, self.node.inputs, self.attrs, [region])
+        found = make(self.node.op, self.node.inputs, self.attrs, [region])
         return found[len(self.outputs) :]
 
     def _scan(
@@ -124,7 +126,9 @@ class _Backward:
         region = Region(args, results)
         attrs = Scan(len(carried), len(steps), length, not self.attrs.reverse)
         attrs = replace(attrs, truncate=0)
-        made = tidy(make(SCAN, [*inits, *over, *consts.values()], attrs, [region]))
+        made = tidy(
+            make(self.node.op, [*inits, *over, *consts.values()], attrs, [region])
+        )
         back: list[Tensor | None] = [None] * len(self.node.inputs)
         for i, g in zip(floats, made, strict=False):
             # What lies before the window has no influence that is counted.

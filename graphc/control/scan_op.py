@@ -4,59 +4,24 @@
       (%h, %x_t, %w): ...  yield %h_new, %y_t
     }
 
-Inputs, arguments of the region and results come in the same order: carries first, then
-what is stepped over (results: what is stacked), then what is captured.
+`roles.py` says which input is what, the rules have files of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from graphc.control.roles import Scan, sliced, split, stacked
+from graphc.control.scan_batch import scan_batch
+from graphc.control.scan_gradient import scan_gradient
 from graphc.errors import ShapeError
-from graphc.ir.dims import Size
 from graphc.ir.interpret import run_region
-from graphc.ir.nodes import Node, Region, Tensor
+from graphc.ir.nodes import Region
 from graphc.ir.op import Controlled, Op, Types, register
-from graphc.ir.types import TensorType
 from graphc.ops.creation import concrete
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """How many inputs are carries and how many are stepped over, and which way.
-
-    What comes after those is captured: the same in each step. truncate: through how
-    many steps the gradient goes back, 0 for all.
-    """
-
-    carries: int
-    steps: int
-    length: Size
-    reverse: bool = False
-    truncate: int = 0
-
-
-def split(attrs: Scan, items: Sequence[Any]) -> tuple[Any, Any, Any]:
-    """Return the carries, the stepped ones and the captured ones of inputs or args."""
-    a, b = attrs.carries, attrs.carries + attrs.steps
-    return tuple(items[:a]), tuple(items[a:b]), tuple(items[b:])
-
-
-def sliced(type: TensorType) -> TensorType:
-    """Return the type of one step of what is stepped over."""
-    return type.with_shape(type.shape[1:])
-
-
-def stacked(type: TensorType, length: Size) -> TensorType:
-    """Return the type of what a step returns, over all steps."""
-    return type.with_shape((length, *type.shape))
-
-
-# --- the op -------------------------------------------------------------------------
 
 
 def _infer(types: Types, attrs: Scan, regions: Sequence[Region]) -> Types:
@@ -109,30 +74,16 @@ def _evaluate(arrays: Any, meaning: Any) -> Any:
     return (*carry, *stacks)
 
 
-def _gradient(node: Node, cotangents: Sequence[Any]) -> Sequence[Any]:
-    from graphc.control.scan_gradient import scan_gradient
-
-    return scan_gradient(node, cotangents)
-
-
-def _batch(
-    node: Node, inputs: Sequence[Tensor], batched: Sequence[bool], size: Size
-) -> Sequence[Tensor]:
-    from graphc.control.scan_batch import scan_batch
-
-    return scan_batch(node, inputs, batched, size)
-
-
 SCAN = register(
     Op(
         name="scan",
         attrs=Scan,
         infer=_infer,
         evaluate=_evaluate,
-        gradient=_gradient,
+        gradient=scan_gradient,
         lower=Controlled(),
         doc="carry, y[t] = body(carry, x[t]) for each step t, in order",
         regions=True,
-        batch=_batch,
+        batch=scan_batch,
     )
 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from graphc.control.scan_op import SCAN, Scan
+from graphc.control.roles import Scan
 from graphc.ir.nodes import Node, Region, Tensor, make, topological
 
 
@@ -74,7 +74,7 @@ class _Plan:
         )
         if outputs:
             made = make(
-                SCAN,
+                node.op,
                 [node.inputs[i] for i in inputs],
                 replace(attrs, carries=len(self.carried), steps=len(steps)),
                 [small],

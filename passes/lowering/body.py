@@ -24,6 +24,9 @@ from graphc.passes.lowering.sequence import copy, in_place, ordered
 
 Target = tuple[Tensor, Place]
 
+# How ops that run regions are lowered, by name: (body, node, name of its buffers).
+CONTROL: dict[str, Callable[[Body, Node, str], None]] = {}
+
 
 class Body:
     """Lowers the nodes of one body.
@@ -100,9 +103,7 @@ class Body:
         if isinstance(how, (Unsupported, Decomposed)) and node.op is not FUSED:
             raise self._refused(node)
         if isinstance(how, Controlled):
-            from graphc.passes.lowering.control import lower_control
-
-            lower_control(self, node, name)
+            CONTROL[node.op.name](self, node, name)
             return
         for i, result in enumerate(node.results):
             self.settle(result, f"{self.prefix}{number + i}")

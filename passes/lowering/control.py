@@ -12,25 +12,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.control.cond import COND
-from graphc.control.scan_op import SCAN, Scan, split
+from graphc.control.roles import Scan, split
+from graphc.control.scan_op import SCAN
 from graphc.control.while_loop import WHILE
 from graphc.ir.nodes import Node, Region
 from graphc.ir.program import If, Loop, Statement, While
 from graphc.ir.scalar import const, load, size_of
 from graphc.ir.types import TensorType, bool_, int64
-from graphc.passes.lowering.body import Body
+from graphc.passes.lowering.body import CONTROL, Body
 from graphc.passes.lowering.buffers import Place
-
-
-def lower_control(body: Body, node: Node, name: str) -> None:
-    """Append the statement of a scan, a cond or a while_loop."""
-    if node.op is SCAN:
-        _scan(body, node, name)
-    elif node.op is COND:
-        _cond(body, node, name)
-    else:
-        assert node.op is WHILE, node
-        _while(body, node, name)
 
 
 def _scan(body: Body, node: Node, name: str) -> None:
@@ -113,3 +103,6 @@ def _statements(
         f"{name}.",
     )
     return inner.run(region.nodes, list(zip(region.outputs, targets, strict=True)))
+
+
+CONTROL.update({SCAN.name: _scan, COND.name: _cond, WHILE.name: _while})

@@ -130,12 +130,14 @@ CURVED_OPS = {
     "sin", "cos", "tan", "arctan", "sinh", "cosh", "log2", "log10", "erf", "erfc",
     "silu", "gelu", "gelu_tanh", "elu", "selu", "softsign", "leaky_relu", "clip",
     "remainder",
+    "conv", "conv_input_gradient", "conv_weight_gradient",
 }  # fmt: skip
 CURVED = [
     case
     for case in DIFFERENTIABLE
     if case.name
     in {"symbolic", "same_shape", "axis", "last_axis", "square", "cube", "matrices"}
+    | {"stride"}
     and case.op in CURVED_OPS
 ]
 

@@ -228,6 +228,13 @@ def test_a_gradient_through_masked_infinities_is_finite() -> None:
         assert step(given).tolist() == [0.25, 0, 0]
 
 
+def test_a_loop_without_floats_blocks_the_gradient_by_name() -> None:
+    x = gc.input("x", ("T",))
+    n, _ = gc.scan(lambda c, v: (c + gc.cast(v > 0.0, "int32"), None), 0, x)
+    with pytest.raises(GraphcError, match="scan"):
+        gc.grad(gc.cast(n, "float32"), x)
+
+
 # --- size ---------------------------------------------------------------------------
 
 

@@ -162,6 +162,21 @@ def test_scores_softmax_and_mean_are_three_kernels() -> None:
     assert len(step.kernels) == 3
 
 
+def test_the_gradient_of_a_transposed_operand_is_not_transposed_again() -> None:
+    q, k, v = inputs()
+    y = attention(q, k, v)
+    step = gc.compile([q, k, v], gc.grad(gc.sum(y * y), [q, k, v]))
+    assert not [n.name for n in step.program.nests if n.name == "transpose"]
+    x, w = gc.input("x", (5, "N")), gc.input("w", (3, 5))
+    z = x.T @ w.T
+    step = gc.compile([x, w], gc.grad(gc.sum(z * z), [x, w]))
+    assert len(step.program.nests) == 3
+    a, b = np.arange(10.0).reshape(5, 2), np.arange(15.0).reshape(3, 5)
+    wide = 2 * (b @ a)
+    for found, slope in zip(step(a, b), (b.T @ wide, wide @ a.T), strict=True):
+        np.testing.assert_allclose(found, slope, 1e-6)
+
+
 def test_dropout_leaves_the_mean() -> None:
     q, k, v = inputs()
     draws = {"dropout": 0.5, "seed": 3, "stream": 7}
