@@ -84,7 +84,7 @@ class Network:
 # --- training -------------------------------------------------------------------------
 
 
-def main(kind="lstm", temperature=0.5, epochs=25, units=128, most=2.1):
+def main(kind="lstm", temperature=0.5, epochs=100, units=128, most=1.75):
     """Train, test and write; returns the bits per character of new text."""
     network = Network(kind, units)
     x = graphc.input("x", ("N", "T"), dtype="int32")
@@ -107,7 +107,7 @@ def main(kind="lstm", temperature=0.5, epochs=25, units=128, most=2.1):
         for _ in range(len(known) // (16 * LONG)):
             at = rng.integers(0, len(known) - LONG, size=16)
             losses.append(step(np.stack([known[i : i + LONG + 1] for i in at])))
-        if epoch % 5 == 4:
+        if epoch % 20 == 19:
             bits = np.mean(losses) / math.log(2)
             print(f"pass {epoch + 1:3}: {bits:.2f} bits per character")
 

@@ -75,4 +75,6 @@ def _compute(node: Node, arrays: Sequence[np.ndarray[Any, Any]]) -> Any:
     types = tuple(t.type for t in node.inputs)
     with np.errstate(all="ignore"):
         found = node.op.evaluate(tuple(arrays), Meaning(node.attrs, types, {}))
+    if isinstance(found, tuple):  # of an op that may have several results
+        (found,) = found
     return np.asarray(found, node.results[0].dtype.numpy)

@@ -1,8 +1,8 @@
 """A user's own kernel: compiled by Numba as it is, called through its address.
 
 Numba's usual pipeline compiles it, with its runtime, so that it may allocate arrays and
-call whatever Numba knows. What it raises cannot leave native code: it sets a flag that
-the step looks at when it is done.
+call whatever Numba knows. What it raises cannot leave native code: `invoke` sets a flag
+that the step looks at when it is done.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from graphc.ir.program.routines import LibraryRoutine
 READERS = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64"}
 READERS["bool"] = "b8"
 
-# Compiled functions by routine and types: kept, for tables hold their addresses.
+# Compiled functions by function and types: kept, for tables hold their addresses.
 _known: dict[tuple[Any, ...], Any] = {}
 
 
@@ -28,15 +28,16 @@ def compile_kernel(
     reads: Sequence[Buffer],
     writes: Sequence[Buffer],
 ) -> int:
-    """Return the address of a C function of a table: flag, addresses, then sizes.
+    """Return the address of a Numba function of a table: flag, addresses, then sizes.
 
     Raises:  CompileError with Numba's message, the function's file and the user's line.
     """
     types = [(b.dtype.name, len(b.shape)) for b in (*reads, *writes)]
-    key = (routine.name, len(reads), *types)
+    key = (routine.function, len(reads), *types)
     if key not in _known:
         _known[key] = _compiled(routine, call, types, len(reads))
-    return int(_known[key].address)
+    (found,) = _known[key].overloads.values()
+    return int(found.library.get_pointer_to_function(found.fndesc.llvm_func_name))
 
 
 def _compiled(
@@ -44,7 +45,6 @@ def _compiled(
 ) -> Any:
     import numba
     from numba import carray  # type: ignore[attr-defined]
-    from numba.core import errors
 
     from graphc.backends.cpu.prelude import vector
 
@@ -70,9 +70,11 @@ def _compiled(
     exec(compile(text, file, "exec"), known)
     try:
         function.compile(tuple(arrays))
-        table: Any = vector.TABLE
-        return numba.cfunc(numba.types.void(table))(known["wrapper"])
-    except errors.NumbaError as error:
+        wrapper = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+        made = wrapper(known["wrapper"])
+        made.compile((vector.TABLE,))
+        return made
+    except Exception as error:  # Numba's own, or one of its many internal ones
         raise _refused(call, code, "Numba cannot compile it", str(error)) from error
 
 
@@ -92,13 +94,12 @@ def _refused(call: Call, code: Any, why: str, message: str) -> CompileError:
 def _wrapper_text(types: list[tuple[str, int]]) -> str:
     """Return the function that makes arrays of a table, and calls the kernel."""
     at = 1 + len(types)
-    lines = ["def wrapper(table):", "    try:"]
+    lines = ["def wrapper(table):"]
     for i, (dtype, ndim) in enumerate(types):
         sizes = "".join(f"table[{at + k}], " for k in range(ndim)) or "1, "
         shape = "" if ndim else ".reshape(())"
         pointer = f"{READERS[dtype]}(table, {1 + i})"
-        lines.append(f"        a{i} = carray({pointer}, ({sizes})){shape}")
+        lines.append(f"    a{i} = carray({pointer}, ({sizes})){shape}")
         at += ndim
     arguments = ", ".join(f"a{i}" for i in range(len(types)))
-    lines += [f"        function({arguments})", "    except Exception:"]
-    return "\n".join([*lines, "        table[0] = 1", ""])
+    return "\n".join([*lines, f"    function({arguments})", ""])

@@ -14,7 +14,7 @@ which points changes nothing in the results: no sum crosses a point.
 from __future__ import annotations
 
 from graphc.backends.cpu.writer import SPLAT, Writer, literal
-from graphc.backends.shared.blocks import identity
+from graphc.backends.shared.blocks import first_place, identity
 from graphc.ir.program import LoopAxis, Nest, Phase, Reduce
 from graphc.ir.program.program import ARGS
 
@@ -149,7 +149,7 @@ class VectorNest:
         start = literal(identity(r.monoid, dtype), dtype)
         w.line(f"{r.name} = {splat}({start}, full)")
         if r.monoid in ARGS:
-            w.line(f"{r.name}_at = {w.use('splat_i64')}(0, full)")
+            w.line(f"{r.name}_at = {w.vector(first_place(self.nest, r.values))}")
             return r.name, f"{r.name}_at"
         return (r.name,)
 

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 
 from graphc.backends.cuda.prelude import BLOCK, TILE
 from graphc.backends.cuda.writer import Writer, literal, of_dtype
-from graphc.backends.shared.blocks import identity
+from graphc.backends.shared.blocks import first_place, identity
 from graphc.errors import LoweringError
 from graphc.ir.dims import Size, evaluate, product
 from graphc.ir.program import LoopAxis, Nest, Phase, Reduce
 from graphc.ir.program.program import ARGS
 from graphc.ir.scalar import Apply, Const, Expr, const
-from graphc.ir.types import DType, int64
+from graphc.ir.types import DType
 
 INFIX = {"sum": "+", "prod": "*", "any": "|", "all": "&"}
 
@@ -107,7 +107,8 @@ class _Phases:
         dtype = r.values[0].dtype
         self.w.line(f"{r.name} = {number(identity(r.monoid, dtype), dtype)}")
         if r.monoid in ARGS:
-            self.w.line(f"{r.name}_at = {number(0, int64)}")
+            place = self.w.value(first_place(self.nest, r.values))
+            self.w.line(f"{r.name}_at = {place}")
 
     def step(self, r: Reduce) -> None:
         """Write how a thread takes up one element."""

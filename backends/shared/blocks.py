@@ -14,7 +14,7 @@ from graphc.backends.shared.arguments import Arguments
 from graphc.errors import LoweringError
 from graphc.ir.dims import Size
 from graphc.ir.program import LoopAxis, Nest, Phase, Program
-from graphc.ir.scalar import Axis, Expr, Ref, linear, walk
+from graphc.ir.scalar import Axis, Expr, Ref, const, linear, rebuild, walk
 from graphc.ir.types import DType
 
 PAD = "    "
@@ -48,6 +48,20 @@ def identity(monoid: str, dtype: DType) -> float | int:
         return float("-inf") if lowest else float("inf")
     bits = 8 * dtype.itemsize - 1
     return int(-(2**bits) if lowest else 2**bits - 1)
+
+
+def first_place(nest: Nest, values: Sequence[Expr]) -> Expr:
+    """Return the position that argmax begins with: that of the first element.
+
+    It stands where no element beats the neutral one, as when all are -inf.
+    """
+    points = {a.name for a in nest.axes}
+
+    def change(old: Expr, _: tuple[Expr, ...]) -> Expr | None:
+        inner = isinstance(old, Axis) and old.name not in points
+        return const(0, old.dtype) if inner else None
+
+    return rebuild(values[1], change)
 
 
 @dataclass

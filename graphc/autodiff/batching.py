@@ -133,15 +133,10 @@ def _size(tensors: Sequence[Tensor], axes: Sequence[int | None]) -> Size:
 
 
 def _flatten(found: Any) -> list[Tensor]:
-    values = (
-        [found]
-        if isinstance(found, Tensor)
-        else list(found.values())
-        if isinstance(found, dict)
-        else list(found)
-        if isinstance(found, (tuple, list))
-        else [found]
-    )
+    if isinstance(found, dict):
+        values = list(found.values())
+    else:
+        values = list(found) if isinstance(found, (tuple, list)) else [found]
     for value in values:
         if not isinstance(value, Tensor):
             raise BatchError(

@@ -50,7 +50,9 @@ def vjp(outputs: Any, inputs: Any, cotangents: Any) -> Any:
         TensorType(f32[3])
     """
     ys, xs = _floats("vjp", outputs), _floats("vjp", inputs)
-    starts = _directions("vjp", "cotangent", ys, cotangents)
+    starts = _directions(
+        "vjp", "cotangent", isinstance(outputs, Tensor), ys, cotangents
+    )
     found = pull(ys, starts, xs)
     for x, d in zip(xs, found, strict=True):
         if d is None:
@@ -81,7 +83,7 @@ def jvp(outputs: Any, inputs: Any, tangents: Any) -> Any:
         [6.0, 0.0]
     """
     ys, xs = _floats("jvp", outputs), _floats("jvp", inputs)
-    along = _directions("jvp", "tangent", xs, tangents)
+    along = _directions("jvp", "tangent", isinstance(inputs, Tensor), xs, tangents)
     us = make_args([y.type for y in ys])
     pairs = [
         (d, v) for d, v in zip(pull(ys, us, xs), along, strict=True) if d is not None
@@ -162,7 +164,7 @@ def hvp(scalar: Tensor, inputs: Any, vectors: Any) -> Any:
         [12.0, 0.0]
     """
     xs = _floats("hvp", inputs)
-    along = _directions("hvp", "vector", xs, vectors)
+    along = _directions("hvp", "vector", isinstance(inputs, Tensor), xs, vectors)
     found = pull(grad(scalar, xs), along, xs)
     full = [_or_zeros(d, x) for d, x in zip(found, xs, strict=True)]
     return full[0] if isinstance(inputs, Tensor) else full
@@ -257,16 +259,19 @@ def _floats(what: str, given: Any) -> list[Tensor]:
 
 
 def _directions(
-    what: str, kind: str, tensors: Sequence[Tensor], given: Any
+    what: str, kind: str, single: bool, tensors: Sequence[Tensor], given: Any
 ) -> list[Tensor]:
-    """Return the cotangents or tangents of tensors, which have their types."""
-    several = isinstance(given, (list, tuple)) and len(tensors) != 1
-    several = several or (
-        isinstance(given, (list, tuple))
-        and len(given) == 1
-        and isinstance(given[0], Tensor)
-    )
-    values = list(given) if several else [given]
+    """Return the cotangents or tangents of tensors, which have their types.
+
+    single: whether one tensor was given, so that one direction is expected.
+    """
+    if not single and not isinstance(given, (list, tuple)):
+        raise GradientError(
+            f"{what}: the {kind}s of a list of tensors must be a list, not {given!r}",
+            where=here().quoted,
+            help=f"give one {kind} for each",
+        )
+    values = [given] if single else list(given)
     if len(values) != len(tensors):
         raise GradientError(
             f"{what}: {len(values)} {kind}s for {len(tensors)} tensors",

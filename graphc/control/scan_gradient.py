@@ -25,12 +25,13 @@ from typing import Any
 from graphc.autodiff.reverse import carry_back, stable_form
 from graphc.control.roles import Scan, split
 from graphc.control.tidy import tidy
-from graphc.ir.dims import Size
+from graphc.ir.dims import Size, minimum
 from graphc.ir.leaves import make_args
 from graphc.ir.nodes import Node, Region, Tensor, make, topological
 from graphc.ir.op import Pointwise
 from graphc.ir.scalar import PRIMITIVES, Apply, lift, ref, walk
-from graphc.ops.creation import CONSTANT, zeros
+from graphc.ops.arithmetic import where
+from graphc.ops.creation import CONSTANT, dim, zeros
 from graphc.ops.shape import concatenate
 
 CHEAP = 4  # flops: what is less than reading and writing an element of memory
@@ -85,14 +86,14 @@ class _Backward:
             for i in floats
         ]
         inits += [zeros(a.shape, a.dtype) for a in adds]
-        where = dict(zip(self.args, self.node.inputs, strict=True))
+        outside = dict(zip(self.args, self.node.inputs, strict=True))
         steps: dict[Tensor, Tensor] = {}
         for j, arg in zip(given, at_y, strict=True):
             steps[arg] = self.stacks[j]  # type: ignore[assignment]
         steps.update(zip(kept.stacked, stacks, strict=True))
         stepped = set(self.xs)
-        steps.update({t: where[t] for t in kept.known if t in stepped})
-        consts = {t: where[t] for t in kept.known if t not in stepped}
+        steps.update({t: outside[t] for t in kept.known if t in stepped})
+        consts = {t: outside[t] for t in kept.known if t not in stepped}
         return self._scan(
             [*at_carry, *adds], inits, steps, consts, outputs,
             (floats, to_x, to_const),
@@ -132,7 +133,7 @@ class _Backward:
         back: list[Tensor | None] = [None] * len(self.node.inputs)
         for i, g in zip(floats, made, strict=False):
             # What lies before the window has no influence that is counted.
-            back[i] = g if ahead == 0 else zeros(g.shape, g.dtype)
+            back[i] = g if ahead == 0 else where(dim(ahead) <= 0, g, 0)
         for k, g in zip(to_const, made[len(floats) :], strict=False):
             back[k] = g
         for j, g in zip(to_x, made[len(carried) :], strict=True):
@@ -143,8 +144,9 @@ class _Backward:
 
     def _window(self, steps: dict[Tensor, Tensor]) -> tuple[Size, list[Tensor], Size]:
         """Return how many steps to go back through, their slices, and the rest."""
-        whole, most = self.attrs.length, self.attrs.truncate
-        if most == 0 or (isinstance(whole, int) and whole <= most):
+        whole = self.attrs.length
+        most = minimum(whole, self.attrs.truncate or whole)
+        if most == whole:
             return whole, list(steps.values()), 0
         ahead = whole - most
         last = slice(0, most) if self.attrs.reverse else slice(ahead, None)

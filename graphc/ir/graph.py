@@ -6,23 +6,22 @@ equal nodes (value numbering) and collects origins and guards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from graphc.errors import DuplicateNameError, InputError, UpdateError
-from graphc.ir.dims import Size, balance, evaluate, names, prove_le
+from graphc.ir.dims import Dim, Size, balance, evaluate, names, prove_le
 from graphc.ir.leaves import is_input, is_state
 from graphc.ir.nodes import Node, Tensor, leaf_name, local_key, topological
+from graphc.ir.op import Op, attr_items
 from graphc.ir.origins import Origin, fixed
 
 if TYPE_CHECKING:
     from os import PathLike
 
     import networkx
-
-    from graphc.ir.op import Op
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +172,15 @@ class Graph:
 
     @property
     def dims(self) -> tuple[str, ...]:
-        """The names of the symbolic dimensions, sorted."""
+        """The names of the symbolic dimensions, those in regions too, sorted."""
         found: set[str] = set()
-        for tensor in (*self.inputs, *(r for n in self.nodes for r in n.results)):
-            for size in tensor.shape:
-                found |= names(size)
+        for tensor in self.inputs:
+            found |= sizes_named(tensor.shape)
+        for node in all_nodes(self.nodes):
+            for result in node.results:
+                found |= sizes_named(result.shape)
+            for _, value in attr_items(node.attrs):
+                found |= sizes_named(value)
         for guard in self.guards:
             found |= names(guard.larger) | names(guard.smaller)
         return tuple(sorted(found))
@@ -185,13 +188,7 @@ class Graph:
     def count(self, op: Op | str) -> int:
         """Return how many nodes apply an op, regions included."""
         name = op if isinstance(op, str) else op.name
-        total = 0
-        stack: list[Iterable[Node]] = [self.nodes]
-        while stack:
-            for node in stack.pop():
-                total += node.op.name == name
-                stack.extend(region.nodes for region in node.regions)
-        return total
+        return sum(node.op.name == name for node in all_nodes(self.nodes))
 
     @cached_property
     def key(self) -> tuple[Any, ...]:
@@ -258,6 +255,35 @@ class Graph:
     def _repr_svg_(self) -> str:
         assert Graph._svg is not None
         return Graph._svg(self)
+
+
+def sizes_named(value: Any) -> frozenset[str]:
+    """Return the names in the sizes of a shape, or of the value of an attribute.
+
+    Example:
+        >>> from graphc.ir.dims import dim
+        >>> sorted(sizes_named((3, dim("N") + 1)))
+        ['N']
+    """
+    if isinstance(value, Dim):
+        return names(value)
+    if isinstance(value, tuple):
+        return frozenset().union(*map(sizes_named, value))
+    return frozenset()
+
+
+def all_nodes(nodes: Iterable[Node]) -> Iterator[Node]:
+    """Return nodes, each followed by those in its regions."""
+    stack = [iter(nodes)]
+    while stack:
+        for node in stack[-1]:
+            yield node
+            if node.regions:
+                inside = [n for region in node.regions for n in region.nodes]
+                stack.append(iter(inside))
+                break
+        else:
+            stack.pop()
 
 
 def with_inputs(node: Node, inputs: Sequence[Tensor]) -> Node:
@@ -358,8 +384,13 @@ def _check_updates(updates: Sequence[Update]) -> None:
 
 
 def _guards(nodes: Iterable[Node]) -> list[Guard]:
+    """Return what nodes need of sizes, those in regions too.
+
+    A body may run no time and a branch not be taken; what they need must hold all the
+    same, so that the same sizes are refused whatever the values are.
+    """
     found: dict[tuple[Size, Size], Guard] = {}
-    for node in nodes:
+    for node in all_nodes(nodes):
         if node.op.guards is None:
             continue
         types = tuple(t.type for t in node.inputs)

@@ -7,8 +7,8 @@ After parse, after build and between passes. The rules:
     op        it is the registered op of its name; attributes are of its class and kinds
     types     what is stored is what the op's type rule infers
     regions   closed: they read their arguments only
-    sizes     every name in a type or a guard occurs in the shape of an input, unless
-              there are no inputs; states have ints
+    sizes     every name in a type, an attribute or a guard occurs in the shape of an
+              input, unless there are no inputs; states have ints
     updates   of a state, once, by a value of its type
     constants at most 1 GiB
 """
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from graphc.errors import GraphcError, VerifyError
 from graphc.ir.attributes import field_kinds, fits, speak, spoken_value
 from graphc.ir.dims import names as dim_names
-from graphc.ir.graph import Graph
+from graphc.ir.graph import Graph, sizes_named
 from graphc.ir.leaves import ARG, INPUT, STATE
 from graphc.ir.nodes import Array, Node, Region, Tensor, leaf_name
 from graphc.ir.op import OPS, NoAttrs, Op, Types, attr_items
@@ -244,6 +244,11 @@ class _Check:
                 for size in type.shape:
                     if not isinstance(size, int):
                         self.sizes(dim_names(size), f"the type {type}", node)
+        shown = sizes_named(tuple(type.shape for type in node.types))
+        for name, value in attr_items(node.attrs):
+            used = sizes_named(value) - shown
+            if used:
+                self.sizes(used, f"the attribute {name}", node)
 
     def sizes(self, used: Iterable[str], what: str, node: Node | None) -> None:
         """Check that sizes are bound by some input."""

@@ -26,6 +26,7 @@ from graphc.ir.origins import here
 from graphc.ir.program.routines import ROUTINES, LibraryRoutine, register_routine
 from graphc.ir.types import TensorType, as_dtype
 from graphc.ops.creation import constant, zeros
+from graphc.ops.kernel_rows import rows_rule
 
 Array = np.ndarray[Any, Any]
 
@@ -51,7 +52,7 @@ def kernel_op(
     grad: (g, y, *inputs) -> the cotangent of each input, or None where it has none (a
     tuple if there are several inputs); with several outputs g and y are tuples.
     evaluate: (*inputs) -> the outputs, for `reference` instead of the plain function.
-    batch: the rule for `graphc.vmap`; without it there is none.
+    batch: the rule for `graphc.vmap`; without it, the kernel runs for each element.
 
     The op is run by one thread. Running it again under one name replaces the op.
 
@@ -108,7 +109,7 @@ def kernel_op(
             gradient=_gradient_rule(name, grad),
             lower=Routine(routine.name, lambda types, attrs: ()),
             doc=doc or f"the kernel {plain.__name__} in {plain.__module__}",
-            batch=batch,
+            batch=batch or rows_rule(name, function, infer, grad, evaluate, kernel_op),
         )
     )
 

@@ -184,6 +184,17 @@ class Body:
         self.where[result] = self.stores[result][0]
         return self.where[result]
 
+    def beside(self, result: Tensor, name: str) -> Place:
+        """Settle a result of a loop or a branch, never in what is held.
+
+        There it would be written before all that reads the old value has read it, and
+        no order of statements helps with what is inside of one.
+        """
+        found = self.stores.get(result, [])
+        if found and self._is_held(found[0]):
+            found.insert(0, Place(self.buffers.new(name, result.type)))
+        return self.settle(result, name)
+
     def gathered(self, tensor: Tensor, name: str) -> Place:
         """Return a whole buffer with a tensor's elements, copied if need be."""
         place = self.where[tensor]

@@ -33,7 +33,7 @@ def _scan(body: Body, node: Node, name: str) -> None:
     if attrs.reverse:
         step = size_of(attrs.length) - const(1, int64) - step
     carried = _carries(body, node, inits, name)
-    stacks = [body.settle(y, f"{name}.y{i}") for i, y in enumerate(node.results[n:])]
+    stacks = [body.beside(y, f"{name}.y{i}") for i, y in enumerate(node.results[n:])]
     args = [
         *carried,
         *(body.where[x].at(step) for x in xs),
@@ -60,7 +60,7 @@ def _cond(body: Body, node: Node, name: str) -> None:
     condition, *operands = node.inputs
     chosen = body.gathered(condition, f"{name}.if")
     args = [body.where[t] for t in operands]
-    targets = [body.settle(r, f"{name}.r{i}") for i, r in enumerate(node.results)]
+    targets = [body.beside(r, f"{name}.r{i}") for i, r in enumerate(node.results)]
     then, otherwise = (
         _statements(body, region, args, targets, [], f"{name}.{part}")
         for region, part in zip(node.regions, "ab", strict=True)

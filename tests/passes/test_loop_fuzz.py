@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from loop_programs import ROW, N, nest, prepare, program
 
@@ -148,6 +148,7 @@ def run_in_arena(made: Program, body: Body, x: np.ndarray) -> np.ndarray:
     return arrays["y"]
 
 
+@settings(max_examples=60)
 @given(programs())
 def test_values_stay_in_planned_memory_in_any_order(made: Program) -> None:
     verify_program(made)

@@ -12,15 +12,37 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from . import vector
 from .gemm_calls import call_pointer
 
 _HALF = ir.IntType(32)
+_BYTES = ir.IntType(8).as_pointer()
 
 
 @intrinsic
 def invoke(typing, function, table):  # type: ignore[no-untyped-def]
-    """Call a function of a table."""
-    return call_pointer("ip", (function, table))
+    """Call a Numba function of a table; table[0] becomes 1 if it raised, else 0.
+
+    Numba's functions are ``int32 f(result *, exception **, arguments...)``.
+    """
+    if table != vector.TABLE:
+        return None
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        address, table = args
+        result = builder.alloca(_BYTES)
+        exception = builder.alloca(_BYTES)
+        values = [result, exception, table]
+        kind = ir.FunctionType(_HALF, [v.type for v in values])
+        status = builder.call(builder.inttoptr(address, kind.as_pointer()), values)
+        failed: Any = ir.Constant(ir.IntType(1), 1)
+        for well in (0, -2):  # a value, and None
+            other = builder.icmp_signed("!=", status, ir.Constant(_HALF, well))
+            failed = builder.and_(failed, other)
+        builder.store(builder.zext(failed, ir.IntType(64)), table)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, table), codegen
 
 
 @intrinsic

@@ -20,7 +20,7 @@ import pytest
 
 import graphc
 from graphc.backends.cuda.backend import CudaBackend
-from graphc.errors import CompileError
+from graphc.errors import CheckError, CompileError
 from graphc.ir.program import Buffer, Call, LoopAxis, Nest, Phase, Program, Store
 from graphc.ir.program.interpret import run_program
 from graphc.ir.scalar import PRIMITIVES, apply, axis, cast, load
@@ -287,6 +287,23 @@ def indexing() -> None:
     agree([table, i], outputs, given)
 
 
+def checks() -> None:
+    """What is written by index, the last one staying; a refused call changes nothing."""
+    table = graphc.parameter("table", (4, 3), seed=0)
+    i = graphc.input("i", ("M",), "int32")
+    put = graphc.index_update(table, i, graphc.iota((*i.shape, 3), 0, "float32"))
+    loss = graphc.sum(table[i, i % 3] ** 2)
+    updates = {table: put - graphc.grad(loss, table)}
+    step = graphc.compile([i], [put, loss], updates, backend="cuda", check=True)
+    expected = graphc.evaluate([put, loss], {i: [1, 3, 1, -1]})
+    for a, b in zip(step([1, 3, 1, -1]), expected, strict=True):
+        compare(a, b)
+    before = table.value
+    with pytest.raises(CheckError, match="index 4 is out of range for axis 0"):
+        step([0, 4])
+    np.testing.assert_array_equal(table.value, before)
+
+
 def draws() -> None:
     """Random numbers have equal bits; normal ones agree within roundings."""
     x, s = graphc.input("x", ("N", 7)), graphc.input("s", (), "int64")
@@ -379,7 +396,7 @@ def _shared_module(name: str) -> Any:
     return module
 
 
-QUICK = (indexing, draws, states, nonfinite, loops)
+QUICK = (indexing, checks, draws, states, nonfinite, loops)
 LONG = (training, primitives, tiles, batches, rows, ops)
 SCENARIOS = {f.__name__: f for f in (*QUICK, *LONG)}
 

@@ -42,4 +42,4 @@ def test_loops_and_branches_agree(simulate: Callable[..., None]) -> None:
 
 
 def test_indexing_randomness_and_states_agree(simulate: Callable[..., None]) -> None:
-    simulate("indexing", "draws", "states")
+    simulate("indexing", "checks", "draws", "states")

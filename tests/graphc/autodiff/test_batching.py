@@ -148,6 +148,15 @@ def test_gradients_go_through_a_batch(op: str) -> None:
         np.testing.assert_allclose(a, b, 1e-12, 1e-12, err_msg=case.id)
 
 
+def test_gradients_of_each_example() -> None:
+    x, w = gc.input("x", ("B", 3), "float64"), gc.input("w", (3, 2), "float64")
+    each = gc.vmap(lambda a: gc.grad(gc.sum(gc.tanh(a @ w)), w))(x)
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(4, 3)), rng.normal(size=(3, 2))
+    wanted = np.stack([np.outer(row, 1 - np.tanh(row @ b) ** 2) for row in a])
+    np.testing.assert_allclose(gc.compile([x, w], each)(a, b), wanted, 1e-12)
+
+
 def test_twice() -> None:
     x, y = gc.input("x", ("A", 3)), gc.input("y", ("B", 3))
     each = gc.vmap(lambda a: gc.vmap(lambda b: gc.sum(a * b))(y))(x)

@@ -86,9 +86,7 @@ def test_jacobian_holds_all_vjps(case: Case) -> None:
     back = p.evaluate(gc.vjp(p.ys, p.xs, p.us))
     n = len(p.xs)
     for k, wanted in enumerate(back):
-        found = sum(
-            np.tensordot(u, rows[i * n + k], u.ndim) for i, u in enumerate(p.u)
-        )
+        found = sum(np.tensordot(u, rows[i * n + k], u.ndim) for i, u in enumerate(p.u))
         close(found, wanted, case.id)
 
 
@@ -255,6 +253,8 @@ def test_errors() -> None:
         gc.jvp(x * 2.0, x, y)
     with pytest.raises(GradientError, match="1 tangents for 2 tensors"):
         gc.jvp(gc.sum(x) * y, [x, y], [x])
+    with pytest.raises(GradientError, match="must be a list, not <Tensor"):
+        gc.jvp(gc.sum(x) * y, [x, y], x)
     with pytest.raises(GradientError, match="jacobian: sum does not depend on y"):
         gc.jacobian(gc.sum(x), y)
     with pytest.raises(GradientError, match="vjp: no gradient of sum reaches x") as e:

@@ -63,7 +63,7 @@ def test_same_of_a_symbolic_size() -> None:
 
 def test_symbolic_sizes_become_those_of_the_result() -> None:
     y = gc.conv2d(image("N", 3, "H", "W"), weights(4, 3, 3, 5), (1, 2), (1, 0))
-    assert str(y.type) == "f32[N,4,H,(W-1)//2-1]"
+    assert str(y.type) == "f32[N,4,H,(W+1)//2-2]"
     back = gc.conv_transpose2d(y, weights(4, 3, 3, 5), (1, 2), (1, 0))
     assert back.shape[2] == y.shape[2]
 
@@ -196,7 +196,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[GraphcError], str]] = {
             image(1, 1, 2), weights(1, 1, 2), 2, output_padding=2
         ),
         ArgumentError,
-        "conv_transpose1d: output_padding 2 is not below the stride 2 or the dilation 1",
+        "conv_transpose1d: output_padding 2 is not below the stride 2 or the dilation",
     ),
 }
 

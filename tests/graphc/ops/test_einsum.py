@@ -217,7 +217,7 @@ def test_two_sizes_of_one_subscript_are_both_named() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("ij", "names 1 operands, 2 are given"),
+        ("ij", "names 1 operand, 2 given"),
         ("ijk,kl", "'ijk' names 3 axes, a has 2"),
         ("i,kl", "'i' names 1 axes, a has 2"),
         ("ij,kl->iz", "the result has 'z', which no operand has"),

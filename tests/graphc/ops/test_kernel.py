@@ -12,7 +12,6 @@ import pytest
 import graphc as gc
 from graphc.errors import (
     ArgumentError,
-    BatchError,
     CompileError,
     GradientError,
     GraphcError,
@@ -163,26 +162,58 @@ def test_a_step_keeps_the_kernel_it_was_made_of() -> None:
     assert "kernel.waiting.1" in second.program.text()
 
 
+def test_vmap_runs_the_kernel_for_each_element() -> None:
+    op = lindley()
+    x, w = gc.input("x", ("B", "N"), "float64"), gc.input("w", ("N",), "float64")
+    y = gc.vmap(lambda row: op(row * w))(x)
+    loss = gc.sum(y * y * y)
+    made = {"y": y, "slope": gc.grad(loss, x), "shared": gc.grad(loss, w)}
+    step = gc.compile([x, w], made)
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(4, 5)), rng.normal(size=5)
+    found = step(a, b)
+    expected = gc.evaluate(made, {x: a, w: b})
+    r = gc.input("r", ("N",), "float64")
+    one = gc.evaluate(op(r * w), {r: a[2], w: b})
+    np.testing.assert_array_equal(found["y"][2], one)
+    plain = gc.grad(gc.sum(op(r * w) ** 3), [r, w])
+    rows = [gc.evaluate(plain, {r: row, w: b}) for row in a]
+    np.testing.assert_allclose(found["slope"], [d for d, _ in rows], 1e-12)
+    np.testing.assert_allclose(found["shared"], sum(d for _, d in rows), 1e-12)
+    for name, e in expected.items():
+        np.testing.assert_allclose(found[name], e, 1e-12, err_msg=name)
+
+
+def test_vmap_of_scalars_and_of_what_all_elements_share() -> None:
+    op = gc.kernel_op(
+        "split_signs",
+        split_signs,
+        infer=lambda x, s: (x, x.with_shape(()).with_dtype(gc.constant(1).dtype)),
+    )
+    x, s = gc.input("x", ("N", 3)), gc.input("s", ("B",))
+    up, count = gc.vmap(lambda s: op(x, s))(s)
+    a = np.array([[1.0, -1.0, -2.0], [-3.0, -5.0, 4.0]], np.float32)
+    scales = np.array([1.0, 0.5, 2.0], np.float32)
+    found, n = gc.compile([x, s], [up, count])(a, scales)
+    expected = scales[:, None, None] * np.maximum(a, 0)
+    np.testing.assert_array_equal(found, expected)
+    assert n.tolist() == [2, 2, 2]
+    twice = gc.vmap(gc.vmap(lambda s: op(x, s)[0]))(gc.reshape(s, (-1, 1)))
+    np.testing.assert_array_equal(
+        gc.evaluate(twice, {x: a, s: scales}), expected[:, None]
+    )
+
+
 def test_vmap_takes_the_rule_that_is_given() -> None:
-    x = gc.input("x", ("B", "N"))
-    plain = gc.kernel_op("waiting", waiting, infer=lambda x: x)
-    with pytest.raises(BatchError, match="waiting has no batching rule"):
-        gc.vmap(plain)(x)
-
-    def rows(x: Any, y: Any) -> None:
-        for i in range(x.shape[0]):
-            waiting_row(x[i], y[i])
-
-    waiting_row = numba.njit(waiting)
-    many = gc.kernel_op("waiting_rows", rows, infer=lambda x: x)
     op = gc.kernel_op(
         "waiting",
         waiting,
         infer=lambda x: x,
-        batch=lambda node, inputs, batched, size: [many(inputs[0])],
+        batch=lambda node, inputs, batched, size: [gc.cumsum(inputs[0], 1)],
     )
+    x = gc.input("x", ("B", "N"))
     found = gc.compile([x], gc.vmap(op)(x))([[1.0, 2.0], [-1.0, 2.0]])
-    assert found.tolist() == [[1.0, 3.0], [0.0, 2.0]]
+    assert found.tolist() == [[1.0, 3.0], [-1.0, 1.0]]
 
 
 # --- what is refused ----------------------------------------------------------------
