@@ -26,15 +26,15 @@ from graphc import nn, optim
 
 LETTERS = 26
 END = 0  # starts a word, ends it, and fills up what is shorter; letters are 1 to 26
-SHORT, LONG = 4, 16
+SHORTEST = 4
 
 
-def words(count, rng):
+def words(count, longest, rng):
     """Return words, their lengths, and the words in reverse with an end."""
-    lengths = rng.integers(SHORT, LONG + 1, size=count).astype(np.int32)
-    x = rng.integers(1, LETTERS + 1, size=(count, LONG)).astype(np.int32)
-    x[np.arange(LONG) >= lengths[:, None]] = END
-    y = np.full((count, LONG + 1), END, np.int32)
+    lengths = rng.integers(SHORTEST, longest + 1, size=count).astype(np.int32)
+    x = rng.integers(1, LETTERS + 1, size=(count, longest)).astype(np.int32)
+    x[np.arange(longest) >= lengths[:, None]] = END
+    y = np.full((count, longest + 1), END, np.int32)
     for row, word, n in zip(y, x, lengths, strict=True):
         row[:n] = word[:n][::-1]
     return x, lengths, y
@@ -110,7 +110,7 @@ class Network:
 # --- training -------------------------------------------------------------------------
 
 
-def main(attends=True, steps=2500, units=64, seed=0, least=0.97):
+def main(attends=True, steps=1200, longest=16, units=64, seed=0, least=0.97):
     """Train and test; returns the share of new words that are right in every letter."""
     network = Network(units, attends, seed)
     x = graphc.input("x", ("N", "S"), dtype="int32")
@@ -122,21 +122,21 @@ def main(attends=True, steps=2500, units=64, seed=0, least=0.97):
     write = graphc.compile([x, lengths], network.write(x, lengths), name="write")
 
     rng = np.random.default_rng(seed)
-    new_x, new_lengths, new_y = words(1000, rng)
+    new_x, new_lengths, new_y = words(1000, longest, rng)
     recent = []
     for number in range(steps):
         adam.learning_rate = 0.004 * (1 - number / steps)
-        recent.append(step(*words(64, rng)))
+        recent.append(step(*words(64, longest, rng)))
         if (number + 1) % (steps // 5) == 0:
             print(f"step {number + 1}: loss {np.mean(recent[-50:]):.4f}")
 
     written = write(new_x, new_lengths)
-    ends = np.arange(LONG + 1) > new_lengths[:, None]
+    ends = np.arange(longest + 1) > new_lengths[:, None]
     right = ((written == new_y) | ends).all(axis=1)
     for word, guess in list(zip(new_x, written, strict=True))[:3]:
         print("   ", spelled(word), "->", spelled(guess))
-    by_length = [right[new_lengths == n].mean() for n in (SHORT, 8, 12, LONG)]
-    print("right at lengths 4, 8, 12, 16:", *(f"{share:.0%}" for share in by_length))
+    for n in range(SHORTEST, longest + 1, 4):
+        print(f"right of length {n}: {right[new_lengths == n].mean():.0%}")
     accuracy = float(right.mean())
     print(f"new words that are right in every letter: {accuracy:.1%}")
     if accuracy < least:

@@ -96,6 +96,8 @@ from graphc.ops.creation import input as input
 from graphc.ops.creation import iota as iota
 from graphc.ops.creation import ones as ones
 from graphc.ops.creation import zeros as zeros
+from graphc.ops.determinant import det as det
+from graphc.ops.determinant import slogdet as slogdet
 from graphc.ops.diagonal import diag as diag
 from graphc.ops.diagonal import diagonal as diagonal
 from graphc.ops.diagonal import eye as eye
@@ -115,9 +117,7 @@ from graphc.ops.indexing import one_hot as one_hot
 from graphc.ops.indexing import take as take
 from graphc.ops.kernel import kernel_op as kernel_op
 from graphc.ops.linalg import cholesky as cholesky
-from graphc.ops.linalg import det as det
 from graphc.ops.linalg import inv as inv
-from graphc.ops.linalg import slogdet as slogdet
 from graphc.ops.linalg import solve as solve
 from graphc.ops.linalg import solve_triangular as solve_triangular
 from graphc.ops.linear import matmul as matmul

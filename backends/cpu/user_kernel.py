@@ -43,8 +43,9 @@ def compile_kernel(
 def _compiled(
     routine: LibraryRoutine, call: Call, types: list[tuple[str, int]], reads: int
 ) -> Any:
-    import numba
-    from numba import carray  # type: ignore[attr-defined]
+    import numba as typed_numba
+
+    numba: Any = typed_numba  # used otherwise than it is typed
 
     from graphc.backends.cpu.prelude import vector
 
@@ -59,7 +60,7 @@ def _compiled(
         for i, (name, ndim) in enumerate(types)
     ]
     known = {
-        "carray": carray,
+        "carray": numba.carray,
         "function": function,
         **{name: getattr(vector, name) for name in READERS.values()},
     }

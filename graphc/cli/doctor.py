@@ -58,6 +58,7 @@ def findings() -> list[Finding]:
         _training,
         _drawing,
         _cuda,
+        _lapack,
         _cache,
         _demo,
     )
@@ -87,6 +88,19 @@ def _packages() -> Iterator[Finding]:
             yield Finding(name, "not installed", BROKEN, f"pip install {name}")
         else:
             yield Finding(name, version)
+
+
+def _lapack() -> Iterator[Finding]:
+    missing = [n for n in ("scipy", "threadpoolctl") if _version(n) is None]
+    if missing:
+        yield Finding(
+            "LAPACK",
+            f"{' and '.join(missing)} not installed",
+            MISSING,
+            "solve, cholesky, det need it on the cpu: pip install 'graphc[linalg]'",
+        )
+    else:
+        yield Finding("LAPACK", f"scipy {_version('scipy')}")
 
 
 def _cores() -> Iterator[Finding]:

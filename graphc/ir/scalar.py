@@ -481,7 +481,8 @@ def _sum(root: Expr) -> Linear | None:
     if root.prim != "mul":
         sign = 1 if root.prim == "add" else -1
         return Linear(
-            _added(left.axes, right.axes, sign), _added(left.uniform, right.uniform, sign)
+            _added(left.axes, right.axes, sign),
+            _added(left.uniform, right.uniform, sign),
         )
     for factor, other in ((left, right), (right, left)):
         if not factor.uniform and not set(factor.axes) - {""}:

@@ -1,4 +1,4 @@
-"""Linear algebra on the last two axes: solve, cholesky, inv, det and kin.
+"""Linear algebra on the last two axes: solve, inv, solve_triangular, cholesky.
 
 Each op works on every matrix of a batch by itself. A matrix that is singular, or not
 positive definite where it has to be, gives NaN in all of its result: nothing is raised
@@ -15,7 +15,7 @@ import numpy as np
 
 from graphc.errors import DTypeError, ShapeError
 from graphc.ir.dims import Size, product
-from graphc.ir.nodes import Node, Tensor, explain, make, make1
+from graphc.ir.nodes import Node, Tensor, explain, make1
 from graphc.ir.op import (
     FUNCTIONS,
     Check,
@@ -52,7 +52,7 @@ class Triangle:
 # --- what all share -----------------------------------------------------------------
 
 
-def _square(types: Types, i: int = 0) -> tuple[Size, ...]:
+def batch_axes(types: Types, i: int = 0) -> tuple[Size, ...]:
     """Return the batch axes of input i, which must hold square float matrices."""
     a = types[i]
     if not a.dtype.is_float:
@@ -69,7 +69,7 @@ def _square(types: Types, i: int = 0) -> tuple[Size, ...]:
 def _sides(types: Types, _: Any) -> TensorType:
     """Return the type of the solutions of a x = b."""
     a, b = types
-    outer = _square(types)
+    outer = batch_axes(types)
     if a.dtype is not b.dtype:
         raise DTypeError(f"{{0}} is {a.dtype}, {{1}} is {b.dtype}", help="cast one")
     if b.ndim < 2 or b.shape[:-2] != outer:
@@ -81,28 +81,29 @@ def _sides(types: Types, _: Any) -> TensorType:
     return b
 
 
-def _matrices(types: Types, _: Any) -> Options:
+def matrices(types: Types, _: Any) -> Options:
+    """Return the options that say how many matrices input 0 holds, and of what size."""
     a = types[0]
     return (("batch", product(a.shape[:-2])), ("n", a.shape[-1]))
 
 
 def _systems(types: Types, attrs: Any) -> Options:
-    return (*_matrices(types, attrs), ("columns", types[1].shape[-1]))
+    return (*matrices(types, attrs), ("columns", types[1].shape[-1]))
 
 
-def _cube(options: Values) -> Size:
+def factoring(options: Values) -> Size:
     """Return the multiplications and additions of a factorisation, and of solving."""
     n, columns = options["n"], options.get("columns", 0)
     return product((options["batch"], n, n, n + 2 * columns))
 
 
-def _each(options: Values, *arrays: Array) -> list[Array]:
+def each_matrix(options: Values, *arrays: Array) -> list[Array]:
     """Return arrays as batches of matrices."""
     batch, n = options["batch"], options["n"]
     return [a.reshape(batch, n, a.shape[-1]) for a in arrays]
 
 
-def _floats(*values: Any) -> list[Tensor]:
+def floats(*values: Any) -> list[Tensor]:
     """Return tensors of one float dtype."""
     found = as_tensors([v if isinstance(v, Tensor) else constant(v) for v in values])
     return [t if t.dtype.is_float else cast(t, float32) for t in found]
@@ -131,7 +132,7 @@ _INDEFINITE = _solved("not positive definite")
 
 
 def _solve_value(arrays: Any, options: Values) -> list[Array]:
-    a, b = _each(options, *arrays)
+    a, b = each_matrix(options, *arrays)
     found = np.full_like(b, np.nan)
     for i in range(len(a)):
         try:
@@ -149,7 +150,7 @@ def _solve_gradient(node: Node, cotangents: Any) -> Any:
     return [-matmul(db, swap(node.results[0])), db]
 
 
-register_routine(LibraryRoutine("solve", _solve_value, _cube))
+register_routine(LibraryRoutine("solve", _solve_value, factoring))
 _SOLVE = Routine("solve", _systems)
 SOLVE = register(
     Op(
@@ -167,7 +168,7 @@ SOLVE = register(
 
 def _paired(what: str, a: Any, b: Any) -> tuple[Tensor, Tensor, bool]:
     """Return matrices and right-hand sides of one batch; whether b was a vector."""
-    left, right = _floats(a, b)
+    left, right = floats(a, b)
     vector = right.ndim == 1
     sides = reshape(right, (*right.shape, 1)) if vector else right
     try:
@@ -223,15 +224,16 @@ def inv(a: Any) -> Tensor:
         >>> graphc.evaluate(graphc.inv(a)).tolist()
         [[0.5, 0.0], [0.0, 0.25]]
     """
-    (tensor,) = _floats(a)
+    (tensor,) = floats(a)
     try:
-        _square((tensor.type,))
+        batch_axes((tensor.type,))
     except (DTypeError, ShapeError) as error:
         raise explain(error, "inv", [tensor]) from None
-    return make1(SOLVE, (tensor, _identity(tensor)))
+    return make1(SOLVE, (tensor, identity(tensor)))
 
 
-def _identity(a: Tensor) -> Tensor:
+def identity(a: Tensor) -> Tensor:
+    """Return the identity in the shape of square matrices."""
     return broadcast_to(eye(a.shape[-1], dtype=a.dtype), a.shape)
 
 
@@ -239,7 +241,7 @@ def _identity(a: Tensor) -> Tensor:
 
 
 def _triangular_value(arrays: Any, options: Values) -> list[Array]:
-    a, b = _each(options, *arrays)
+    a, b = each_matrix(options, *arrays)
     lower = options["lower"]
     if options["trans"]:
         a, lower = np.swapaxes(a, 1, 2), not lower
@@ -266,7 +268,7 @@ def _triangular_gradient(node: Node, cotangents: Any) -> Any:
     return [tril(full, -inside) if attrs.lower else triu(full, inside), db]
 
 
-register_routine(LibraryRoutine("solve_triangular", _triangular_value, _cube))
+register_routine(LibraryRoutine("solve_triangular", _triangular_value, factoring))
 _TRIANGULAR = Routine(
     "solve_triangular",
     lambda types, a: (
@@ -320,12 +322,12 @@ def solve_triangular(
 
 
 def _cholesky_infer(types: Types, _: Any) -> TensorType:
-    _square(types)
+    batch_axes(types)
     return types[0]
 
 
 def _cholesky_value(arrays: Any, options: Values) -> list[Array]:
-    (a,) = _each(options, *arrays)
+    (a,) = each_matrix(options, *arrays)
     found = np.full_like(a, np.nan)
     for i in range(len(a)):
         try:
@@ -356,8 +358,8 @@ def _cholesky_gradient(node: Node, cotangents: Any) -> Any:
     return [_halved(s + swap(s))]
 
 
-register_routine(LibraryRoutine("cholesky", _cholesky_value, _cube))
-_CHOLESKY = Routine("cholesky", _matrices)
+register_routine(LibraryRoutine("cholesky", _cholesky_value, factoring))
+_CHOLESKY = Routine("cholesky", matrices)
 CHOLESKY = register(
     Op(
         name="cholesky",
@@ -389,117 +391,9 @@ def cholesky(a: Any) -> Tensor:
         >>> graphc.evaluate(graphc.cholesky(a)).tolist()
         [[2.0, 0.0], [1.0, 1.0]]
     """
-    (tensor,) = _floats(a)
+    (tensor,) = floats(a)
     try:
-        _square((tensor.type,))
+        batch_axes((tensor.type,))
     except (DTypeError, ShapeError) as error:
         raise explain(error, "cholesky", [tensor]) from None
     return make1(CHOLESKY, ((tensor + swap(tensor)) * 0.5,))
-
-
-# --- determinants -------------------------------------------------------------------
-
-
-def _det_infer(types: Types, _: Any) -> TensorType:
-    return types[0].with_shape(_square(types))
-
-
-def _slogdet_infer(types: Types, attrs: Any) -> Types:
-    return (_det_infer(types, attrs), _det_infer(types, attrs))
-
-
-def _spread(g: Tensor, like: Tensor) -> Tensor:
-    return broadcast_to(reshape(g, (*g.shape, 1, 1)), like.shape)
-
-
-def _inverse_transposed(a: Tensor) -> Tensor:
-    return make1(SOLVE, (swap(a), _identity(a)))
-
-
-def _det_gradient(node: Node, cotangents: Any) -> Any:
-    (g,), (a,) = cotangents, node.inputs
-    if g is None:
-        return [None]
-    return [_spread(g * node.results[0], a) * _inverse_transposed(a)]
-
-
-def _slogdet_gradient(node: Node, cotangents: Any) -> Any:
-    (_, g), (a,) = cotangents, node.inputs
-    if g is None:
-        return [None]
-    return [_spread(g, a) * _inverse_transposed(a)]
-
-
-register_routine(
-    LibraryRoutine(
-        "det", lambda arrays, o: [np.linalg.det(_each(o, *arrays)[0])], _cube
-    )
-)
-register_routine(
-    LibraryRoutine(
-        "slogdet",
-        lambda arrays, o: list(np.linalg.slogdet(_each(o, *arrays)[0])),
-        _cube,
-    )
-)
-_DET, _SLOGDET = Routine("det", _matrices), Routine("slogdet", _matrices)
-DET = register(
-    Op(
-        name="det",
-        infer=_det_infer,
-        evaluate=by_routine(_DET, _det_infer),
-        gradient=_det_gradient,
-        lower=_DET,
-        doc="y = determinant of a;  da = g y a^-T, NaN if a is singular",
-        batch=batch_leading,
-    )
-)
-SLOGDET = register(
-    Op(
-        name="slogdet",
-        infer=_slogdet_infer,
-        evaluate=by_routine(_SLOGDET, _slogdet_infer),
-        gradient=_slogdet_gradient,
-        lower=_SLOGDET,
-        doc="s, y = sign of the determinant of a, log of its magnitude;  da = g a^-T",
-        batch=batch_leading,
-    )
-)
-
-
-@public
-def det(a: Any) -> Tensor:
-    """Return the determinant of square matrices.
-
-    Its gradient is NaN where a is singular. On the cpu it needs
-    `pip install "graphc[linalg]"`.
-
-    Shapes:  a [..., N, N] -> [...]
-    Math:    da = g det(a) a^-T
-    Raises:  ShapeError if a is not square.
-    Example:
-        >>> import graphc
-        >>> a = graphc.constant([[2.0, 0.0], [0.0, 4.0]])
-        >>> float(graphc.evaluate(graphc.det(a)))
-        8.0
-    """
-    return make1(DET, _floats(a))
-
-
-@public
-def slogdet(a: Any) -> tuple[Tensor, Tensor]:
-    """Return the sign of determinants, and the logarithm of their magnitudes.
-
-    (0, -inf) for a singular matrix. On the cpu it needs `pip install "graphc[linalg]"`.
-
-    Shapes:  a [..., N, N] -> [...], [...]
-    Math:    det(a) = sign exp(y);  da = g a^-T
-    Raises:  ShapeError if a is not square.
-    Example:
-        >>> import graphc
-        >>> sign, y = graphc.slogdet(graphc.constant([[-1.0, 0.0], [0.0, 1.0]]))
-        >>> float(graphc.evaluate(sign)), float(graphc.evaluate(y))
-        (-1.0, 0.0)
-    """
-    sign, y = make(SLOGDET, _floats(a))
-    return sign, y

@@ -44,6 +44,7 @@ _SHAPES = {
     "output": {"shape": "ellipse", "peripheries": "2", "fillcolor": "#fff8c5"},
     "update": {"shape": "cylinder", "style": "filled,bold", "fillcolor": "#efe8fb"},
     "nest": {"shape": "record", "style": "filled,rounded"},
+    "port": {"shape": "box", "style": "filled", "fillcolor": "white", "fontsize": "9"},
     "loop": {"shape": "hexagon", "style": "filled", "fillcolor": "white"},
     "branch": {"shape": "diamond", "style": "filled", "fillcolor": "white"},
 }

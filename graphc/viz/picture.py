@@ -1,7 +1,9 @@
 """What is drawn of a graph: boxes, arrows and frames, before any syntax.
 
 A picture is smaller than its graph. Fused groups and custom gradients become frames
-around the ops of their region. Numbers (`full`, `dim` and what only reshapes them)
+around the ops of their region; so do loops and branches, whose node stands at the end
+of its frame: what a turn yields goes into it, a carry from it back to the frame's
+beginning, the results out of it. Numbers (`full`, `dim` and what only reshapes them)
 are written into the op that uses them, `mul(·, 0.1)`. Ops that only reshape, convert
 or broadcast one value for one user become text on the arrow. A leaf is drawn once for
 each phase that reads it, so that no arrow has to cross the whole picture.
@@ -15,18 +17,16 @@ from typing import Any
 
 from graphc.ir.graph import Graph
 from graphc.ir.leaves import INPUT, STATE
-from graphc.ir.nodes import Array, Node, Tensor, leaf_name
-from graphc.ir.op import attr_items
+from graphc.ir.nodes import Node, Region, Tensor, leaf_name
 from graphc.ir.origins import BACKWARD, FORWARD, UPDATE, Origin
 from graphc.ir.printer import Names, region_names, value_names
-from graphc.ir.types import DType
+from graphc.viz.labels import attributes_text, node_tooltip, short, value_text
+from graphc.viz.regions import Layout, layout_of
 
 PHASES = (FORWARD, BACKWARD, UPDATE)
 
 _EXPANDED = ("fused", "custom_gradient")  # `interpret the region`: drawn as a frame
 _QUIET = ("broadcast_to", "cast", "reshape", "stop_gradient", "transpose")
-_IMPLIED = ("dtype", "shape", "stream")  # attributes that the type already shows
-_LONGEST = 36  # characters of a line in a box
 _LINKED = 60  # in a graph of more nodes, saved values are named instead of linked
 _SAVED_NOTE = "a dotted box with a number stands for the box of that number"
 _WIDE = 2  # a value with more users has its type on the first arrow only
@@ -51,9 +51,10 @@ Stack = tuple[tuple[str, str], ...]
 class Box:
     """Something drawn.
 
-    kind: op, quiet, number, constant, input, state, fixed-state, output, update, or
-    saved, which stands for another box in another phase. Programs have nest, whose
-    lines are compartments, and loop and branch, the heads of regions.
+    kind: op, quiet, number, constant, input, state, fixed-state, output, update, loop
+    and branch, which own regions, port, an argument of a loop's region, or saved, which
+    stands for another box in another phase. Programs have nest, whose lines are
+    compartments.
     """
 
     id: str
@@ -125,6 +126,13 @@ class _Step:
     origin: Origin
     path: Path
     users: list[_Step | None] = field(default_factory=list)  # None: a sink
+    port: str = ""  # the text of an argument that has a box
+    ends: Layout | None = None  # of the node of a loop or a branch
+
+    @property
+    def leaf(self) -> bool:
+        """Whether it is an input or a state of the graph."""
+        return self.node.op.leaf and not self.port
 
 
 _Value = tuple[_Step, int]
@@ -141,6 +149,8 @@ class _Drawer:
         self.names: dict[_Value, str] = {}  # the numbers that they have in the text
         self.labelled: set[tuple[str, _Step, int]] = set()  # types already shown
         self.values: dict[Tensor, _Value] = {}
+        self.turning: set[str] = set()  # keys of the frames whose inside runs often
+        self.carried: dict[_Step, list[_Step]] = {}  # into the next turn of a loop
 
     def picture(self) -> Picture:
         for i, leaf in enumerate((*self.graph.inputs, *self.graph.states)):
@@ -186,14 +196,17 @@ class _Drawer:
         within: _Step | None,
         names: Names,
         depth: int = 0,
+        phase: str = "",
     ) -> None:
         """Enter nodes as steps, those of opened regions in the region's place.
 
         A value has its number in the text: of a region's results that of the region.
+        What is in a loop or a branch is of its phase, wherever it was declared.
         """
         prefix = f"{within.id}_" if within else "n"
         for i, node in enumerate(nodes):
             origin = self.graph.origin(node)
+            origin = replace(origin, phase=phase or origin.phase)
             path = within.path if within else _layers(origin)
             inputs = [values[t] for t in node.inputs]
             step = _Step(f"{prefix}{i}", node, inputs, origin, path)
@@ -201,18 +214,47 @@ class _Drawer:
                 region = node.regions[0]
                 step.path = (*path, _group(step))
                 inner = dict(zip(region.args, inputs, strict=True))
-                first = names[node.results[0]]
-                own = region_names(region, depth)
-                own = {t: f"{first}.{name[1:]}" for t, name in own.items()}
-                self._open(region.nodes, inner, step, own, depth + 1)
+                own = _inner_names(node, region, names, depth)
+                self._open(region.nodes, inner, step, own, depth + 1, phase)
                 for result, output in zip(node.results, region.outputs, strict=True):
                     values[result] = inner[output]
                     self.names[inner[output]] = names[result]
             else:
+                step.ends = layout_of(node)
+                if step.ends is not None:
+                    self._regions(step, step.ends, names, depth)
                 self.steps.append(step)
                 for result in node.results:
                     values[result] = (step, result.index)
                     self.names[step, result.index] = names[result]
+
+    def _regions(self, step: _Step, ends: Layout, names: Names, depth: int) -> None:
+        """Enter what is in a loop or a branch, and make the step read its ends."""
+        node, phase, outside = step.node, step.origin.phase, step.path
+        step.path = (*outside, replace(_group(step), label=ends.label))
+        if ends.turning:
+            self.turning.add(step.id)
+        count = len(node.regions[0].args)
+        first = len(step.inputs) - count
+        given, step.inputs = step.inputs[first:], step.inputs[:first]
+        for i, text in ends.ports.items():
+            arg = node.regions[0].args[i].node
+            name = f"{step.id}_in{i}"
+            port = _Step(name, arg, [given[i]], step.origin, step.path, port=text)
+            self.steps.append(port)
+            given[i] = (port, 0)
+        self.carried[step] = [given[i][0] for i in range(ends.carries)]
+        for k, (region, label) in enumerate(
+            zip(node.regions, ends.frames, strict=True)
+        ):
+            within = _Step(f"{step.id}_{k}", node, [], step.origin, step.path)
+            if label:
+                frame = Frame("group", within.id, label, phase)
+                within.path = (*step.path, frame)
+            inner = dict(zip(region.args, given, strict=True))
+            own = _inner_names(node, region, names, depth)
+            self._open(region.nodes, inner, within, own, depth + 1, phase)
+            step.inputs += [inner[t] for t in region.outputs]
 
     def _deal_cards(self, sinks: list[_Value]) -> None:
         """Frame the ops that update one parameter, with what only they share.
@@ -267,12 +309,15 @@ class _Drawer:
     # --- boxes ------------------------------------------------------------------------
 
     def _box(self, step: _Step) -> None:
+        if step.ends is not None or step.port:
+            self._end(step)
+            return
         kind = "op"
         if step.node.op.name == "constant":
             kind = "constant"
         elif step.node.op.name in _QUIET:
             kind = "quiet"
-        tooltip = _tooltip(step.node, step.origin)
+        tooltip = node_tooltip(step.node, step.origin)
         box = Box(step.id, kind, _lines(step), step.origin.phase, step.path, tooltip)
         self.boxes.append(box)
         drawn = [v for v in step.inputs if _number(v) is None]
@@ -280,6 +325,21 @@ class _Drawer:
         for i, value in enumerate(drawn):
             operand = i + 1 if ordered else 0
             self._arrow(value, step.id, step.origin.phase, step.path, operand)
+
+    def _end(self, step: _Step) -> None:
+        """Draw the argument of a loop, or the node of a loop or a branch."""
+        ends, phase = step.ends, step.origin.phase
+        kind = "port" if ends is None else "loop" if ends.turning else "branch"
+        lines = (step.port,) if ends is None else ends.lines
+        tooltip = node_tooltip(step.node, step.origin)
+        self.boxes.append(Box(step.id, kind, lines, phase, step.path, tooltip))
+        notes = [""] if ends is None else ends.notes
+        path = step.path[:-1] if ends is None else step.path
+        for value, note in zip(step.inputs, notes, strict=True):
+            self._arrow(value, step.id, phase, path, note=note)
+        for port in self.carried.get(step, ()):
+            again = Arrow(step.id, port.id, phase=phase, back=True, tooltip="next turn")
+            self.arrows.append(again)
 
     def _sinks(self, sinks: list[_Value]) -> None:
         outputs = self.graph.outputs
@@ -325,7 +385,7 @@ class _Drawer:
         name = "_".join((start, "in", *(f.key for f in path)))
         if name not in self.leaves:
             lines = (f"{self.names[value]} {step.node.op.name}",)
-            tooltip = _tooltip(step.node, step.origin)
+            tooltip = node_tooltip(step.node, step.origin)
             self.leaves[name] = Box(
                 name, "saved", lines, step.origin.phase, path, tooltip
             )
@@ -336,41 +396,54 @@ class _Drawer:
     # --- arrows -----------------------------------------------------------------------
 
     def _arrow(
-        self, value: _Value, target: str, phase: str, path: Path = (), operand: int = 0
+        self,
+        value: _Value,
+        target: str,
+        phase: str,
+        path: Path = (),
+        operand: int = 0,
+        note: str = "",
     ) -> None:
         via: list[str] = []
         tip = [str(value[0].node.types[value[1]])]
         end = value
         while _folded(value[0]):
             via.append(_quiet_text(value[0].node))
-            tip.append(_tooltip(value[0].node, value[0].origin))
+            tip.append(node_tooltip(value[0].node, value[0].origin))
             value = value[0].inputs[0]
         number = _number(value)
         source = value[0]
         crosses = False
-        if source.node.op.leaf:
+        if not note and self._captured(source, path) and number is None:
+            note = "captured"
+        if source.leaf:
             start = self._leaf(source, phase)
         elif number is not None:
             start = f"{target}_{len(self.boxes)}"
-            self.boxes.append(Box(start, "number", (number,), phase))
+            self.boxes.append(Box(start, "number", (number,), phase, path))
         else:
             start = source.id
             crosses = source.origin.phase != phase
             if crosses and len(self.graph.nodes) > _LINKED:
                 start, crosses = self._saved(value, path), False
         label = self._type_label(end, start)
-        lines = (*reversed(via), *label)
-        main = start == source.id and not crosses and not source.node.op.leaf
+        lines = (*((note,) if note else ()), *reversed(via), *label)
+        main = start == source.id and not crosses and not source.leaf
         tooltip = "\n".join(tip)
         self.arrows.append(
             Arrow(start, target, lines, phase, crosses, main, 1, operand, tooltip)
         )
 
+    def _captured(self, source: _Step, path: Path) -> bool:
+        """Whether an arrow enters a loop, past its ports."""
+        around = {f.key for f in source.path}
+        return any(f.key in self.turning and f.key not in around for f in path)
+
     def _type_label(self, value: _Value, start: str) -> tuple[str, ...]:
         step, index = value
         seen = (start, *value) in self.labelled
         self.labelled.add((start, *value))
-        if seen and len(step.users) > _WIDE and not step.node.op.leaf:
+        if seen and len(step.users) > _WIDE and not step.leaf:
             return ()
         text = short(str(step.node.types[index]))
         return (f"#{index}: {text}" if len(step.node.types) > 1 else text,)
@@ -383,7 +456,7 @@ def _number(value: _Value) -> str | None:
     """Return a value as the text of a number, if that is all it is."""
     node = value[0].node
     if node.op.name == "full":
-        return _value_text(node.attrs.value)
+        return value_text(node.attrs.value)
     if node.op.name == "dim":
         return short(str(node.attrs.size))
     if node.op.name in _QUIET:
@@ -398,7 +471,7 @@ def _folded(step: _Step) -> bool:
 
 def _quiet_text(node: Node) -> str:
     name = node.op.name
-    return f"{name} {_attributes(node)}" if node.inputs[0].ndim > 2 else name
+    return f"{name} {attributes_text(node)}" if node.inputs[0].ndim > 2 else name
 
 
 # --- texts --------------------------------------------------------------------------
@@ -411,7 +484,7 @@ def _lines(step: _Step) -> tuple[str, ...]:
     if any(n is not None for n in numbers):
         name += f"({', '.join('·' if n is None else n for n in numbers)})"
     lines = [name]
-    attributes = _attributes(step.node)
+    attributes = attributes_text(step.node)
     if attributes:
         lines.append(attributes)
     if step.node.regions:
@@ -419,62 +492,6 @@ def _lines(step: _Step) -> tuple[str, ...]:
     if step.origin.label:
         lines.append(f"“{step.origin.label}”")
     return tuple(short(line) for line in lines)
-
-
-def _attributes(node: Node) -> str:
-    parts = []
-    for name, value in attr_items(node.attrs):
-        text = _attribute(name, value)
-        if name not in _IMPLIED and text:
-            parts.append(text)
-    return " ".join(parts)
-
-
-def _attribute(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return name if value else ""
-    if isinstance(value, Array):
-        array = value.value
-        return str(array.tolist()).replace(" ", "") if array.size <= 4 else ""
-    if isinstance(value, DType):
-        return f"{name}={value.short}"
-    if isinstance(value, tuple):
-        if name == "step" and all(v == 1 for v in value):
-            return ""
-        inner = ",".join(map(_value_text, value))
-        return f"{name}={inner}" if len(value) == 1 else f"{name}=({inner})"
-    return f"{name}={_value_text(value)}"
-
-
-def _value_text(value: Any) -> str:
-    if isinstance(value, float):
-        return repr(value) if abs(value) < 1e4 or value != value else f"{value:g}"
-    return str(value)
-
-
-def short(text: str) -> str:
-    """Return a text that fits on a line of a box."""
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-
-
-def _tooltip(node: Node, origin: Origin) -> str:
-    """Say all that is known of a node: types, formula, origin."""
-    inputs = ", ".join(str(t.type) for t in node.inputs)
-    results = ", ".join(map(str, node.types))
-    lines = [f"{node.op.name}({inputs}) -> {results}", node.op.doc]
-    if origin.label:
-        lines.append(f"named {origin.label}")
-    if origin.scope:
-        lines.append("in " + " / ".join(origin.scope))
-    if origin.derived:
-        lines.append(f"{origin.phase}, from the gradient of {origin.derived}")
-    elif origin.phase != FORWARD:
-        lines.append(origin.phase)
-    if origin.place:
-        lines.append(origin.quoted)
-    if origin.rules:
-        lines.append("by " + ", ".join(origin.rules))
-    return "\n".join(lines)
 
 
 # --- arrangement --------------------------------------------------------------------
@@ -534,6 +551,7 @@ def _depths(arrows: Sequence[Arrow]) -> dict[str, int]:
     """Return for each box the number of rows on the longest way to it."""
     depth: dict[str, int] = {}
     into: dict[str, list[Arrow]] = {}
+    arrows = [a for a in arrows if not a.back]
     for arrow in arrows:
         into.setdefault(arrow.target, []).append(arrow)
     for arrow in arrows:  # a box's arrows come after those of what it reads
@@ -570,8 +588,17 @@ def _common(paths: Sequence[Path]) -> Path:
     return tuple(shared)
 
 
+def _inner_names(node: Node, region: Region, names: Names, depth: int) -> Names:
+    """Return the names of a region's values, that of the node before them."""
+    own = region_names(region, depth)
+    if not node.results:
+        return own
+    first = names[node.results[0]]
+    return {t: f"{first}.{name[1:]}" for t, name in own.items()}
+
+
 def _group(step: _Step) -> Frame:
     name, origin = step.node.op.name, step.origin
     label = f"{name}: {short(origin.label)}" if origin.label else name
-    tooltip = _tooltip(step.node, origin)
+    tooltip = node_tooltip(step.node, origin)
     return Frame("group", step.id, label, origin.phase, tooltip)

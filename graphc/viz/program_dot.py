@@ -32,7 +32,8 @@ from graphc.ir.program.hazards import dependencies
 from graphc.ir.program.program import levels, levels_in
 from graphc.ir.program.text import call_line, nest_lines
 from graphc.viz.dot import picture_dot
-from graphc.viz.picture import PHASES, Arrow, Box, Frame, Path, Picture, short
+from graphc.viz.labels import short
+from graphc.viz.picture import PHASES, Arrow, Box, Frame, Path, Picture
 
 _WIDEST = 6  # nests side by side; more are drawn in several rows
 _LINKED = 20  # in a program of more nests, buffers from far above are named

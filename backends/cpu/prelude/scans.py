@@ -5,7 +5,8 @@ along the middle axis is scanned by itself, so shares are shares of lines. A sca
 is reversed begins at a line's end.
 
 Lines that lie side by side go forward together, a row of elements after the other, so
-that memory is read in the order in which it lies.
+that memory is read in the order in which it lies. A line alone keeps its total in a
+register.
 """
 
 from __future__ import annotations
@@ -38,8 +39,13 @@ def cumsum(
         at, width, step = band(u, last, length, inner, reverse)
         for k in range(at, at + width):
             put(y, k, get(x, k))
+        total = get(x, at)
         for _ in range(1, length):
             at += step
+            if width == 1:
+                total = total + get(x, at)
+                put(y, at, total)
+                continue
             for k in range(at, at + width):
                 put(y, k, get(y, k - step) + get(x, k))
         u += width
@@ -55,8 +61,13 @@ def cumprod(
         at, width, step = band(u, last, length, inner, reverse)
         for k in range(at, at + width):
             put(y, k, get(x, k))
+        total = get(x, at)
         for _ in range(1, length):
             at += step
+            if width == 1:
+                total = total * get(x, at)
+                put(y, at, total)
+                continue
             for k in range(at, at + width):
                 put(y, k, get(y, k - step) * get(x, k))
         u += width
@@ -80,8 +91,13 @@ def linear_recurrence(
         at, width, step = band(u, last, length, inner, reverse)
         for k in range(at, at + width):
             put(y, k, get(b, k))
+        total = get(b, at)
         for _ in range(1, length):
             at += step
+            if width == 1:
+                total = get(a, at) * total + get(b, at)
+                put(y, at, total)
+                continue
             for k in range(at, at + width):
                 put(y, k, get(a, k) * get(y, k - step) + get(b, k))
         u += width

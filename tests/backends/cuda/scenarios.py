@@ -288,7 +288,7 @@ def indexing() -> None:
 
 
 def checks() -> None:
-    """What is written by index, the last one staying; a refused call changes nothing."""
+    """Writing by index, where the last one stays; a refused call changes nothing."""
     table = graphc.parameter("table", (4, 3), seed=0)
     i = graphc.input("i", ("M",), "int32")
     put = graphc.index_update(table, i, graphc.iota((*i.shape, 3), 0, "float32"))

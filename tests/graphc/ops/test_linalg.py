@@ -206,7 +206,7 @@ def test_integers_are_solved_as_floats() -> None:
     assert x.dtype.name == "float32"
     assert gc.evaluate(x).tolist() == [0.5, 0.5]
     from graphc.ir.nodes import make1
-    from graphc.ops.linalg import DET
+    from graphc.ops.determinant import DET
 
     with pytest.raises(DTypeError, match="not a float"):
         make1(DET, (a,))

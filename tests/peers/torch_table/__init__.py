@@ -9,13 +9,14 @@ import inspect
 from typing import Any
 
 import graphc as gc
+from graphc import nn
 from graphc.ir.op import FUNCTIONS
-from graphc.nn import losses
 from torch_table import (
     algebra,
     derivatives,
     elementwise,
     indexing,
+    layers,
     movement,
     networks,
     reductions,
@@ -32,6 +33,7 @@ FAMILIES: tuple[Any, ...] = (
     windows,
     networks,
     derivatives,
+    layers,
 )
 
 PAIRS: tuple[Pair, ...] = tuple(pair for f in FAMILIES for pair in f.PAIRS)
@@ -47,15 +49,21 @@ def universe() -> set[str]:
     }
     first = {id(value): name for name, value in reversed(found.items())}
     own = {name for name, value in FUNCTIONS.items() if _of_graphc(value)}
-    of_nn = {f"nn.losses.{n}" for n, v in vars(losses).items() if _is_loss(v)}
-    return set(first.values()) | own | of_nn
+    return set(first.values()) | own | of_nn()
 
 
-def _is_loss(value: Any) -> bool:
-    """Whether this is one of the losses that the module defines."""
-    if not inspect.isfunction(value) or value.__module__ != losses.__name__:
-        return False
-    return next(iter(inspect.signature(value).parameters)) in ("y_true", "logits")
+def of_nn() -> set[str]:
+    """Return the names of the layers, and of the losses and activations of `nn`."""
+    found = set()
+    for part in ("losses", "activations"):
+        module = getattr(nn, part)
+        for name, value in vars(module).items():
+            if inspect.isfunction(value) and value.__module__ == module.__name__:
+                first = next(iter(inspect.signature(value).parameters))
+                if first in ("y_true", "logits", "x"):
+                    found.add(f"nn.{part}.{name}")
+    layers = {v for v in vars(nn).values() if isinstance(v, type)} - {nn.Layer, nn.Cell}
+    return found | {f"nn.{v.__name__}" for v in layers if issubclass(v, nn.Layer)}
 
 
 def _of_graphc(function: Any) -> bool:
