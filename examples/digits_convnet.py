@@ -5,9 +5,10 @@
     gradient descent with momentum
 
 By default it learns 1,438 of the 1,797 digits of 8x8 pixels that scikit-learn carries,
-resized to 28x28, and is tested on the other 359, a fifth. It reaches at least 98.5 % on
-them. Given a folder with the four files of MNIST (28x28, IDX, gzipped or not) it learns
-the 60,000 digits there and is tested on the other 10,000.
+resized to 28x28 and shifted by up to two pixels, and is tested on the other 359, a
+fifth. It reaches at least 98.5 % on them. Given a folder with the four files of MNIST
+(28x28, IDX, gzipped or not) it learns the 60,000 digits there, and is tested on the
+other 10,000.
 
     python examples/digits_convnet.py
     python examples/digits_convnet.py path/to/mnist
@@ -35,12 +36,12 @@ model = nn.Sequential(
         nn.MaxPool2D(2),
         nn.Activation("relu"),
         nn.Conv2D(20, 5),
-        nn.Dropout2D(0.5),
+        nn.Dropout2D(0.1),
         nn.MaxPool2D(2),
         nn.Activation("relu"),
         nn.Flatten(),
         nn.Dense(50, activation="relu"),
-        nn.Dropout(0.5),
+        nn.Dropout(0.3),
         nn.Dense(10, activation="log_softmax"),
     ],
     seed=0,
@@ -50,7 +51,7 @@ model = nn.Sequential(
 right = graphc.one_hot(y, 10)
 loss = -graphc.mean(graphc.sum(right * model(x, training=True), axis=1))
 
-sgd = optim.SGD(0.02, momentum=0.9)
+sgd = optim.SGD(0.03, momentum=0.9)
 step = graphc.compile([x, y], loss, updates=sgd.updates(loss))
 predict = graphc.compile([x], graphc.argmax(model(x), axis=1), name="predict")
 
@@ -127,16 +128,19 @@ def read_idx(path):
 # --- training -------------------------------------------------------------------------
 
 
-def main(epochs=30, folder=None, least=0.985):
+def main(epochs=None, folder=None, least=0.985):
     """Train and test; returns the accuracy on digits that were not seen."""
     images, labels, new_images, new_labels = mnist(folder) if folder else small_digits()
+    epochs = epochs or (10 if folder else 60)
     rng = np.random.default_rng(0)
     for epoch in range(epochs):
-        sgd.learning_rate = 0.02 * (1 - epoch / epochs)
-        losses = []
-        for batch in batches(rng.permutation(len(images)), 64 if folder else 16):
-            losses.append(step(images[batch], labels[batch]))
-        if epoch % 5 == 4 or folder:
+        sgd.learning_rate = 0.03 * (1 - epoch / epochs)
+        order = rng.permutation(len(images))
+        losses = [
+            step(shifted(images[i], rng), labels[i])
+            for i in batches(order, 64 if folder else 32)
+        ]
+        if epoch % 10 == 9 or folder:
             print(f"epoch {epoch + 1:2}: loss {np.mean(losses):.4f}")
 
     order = np.arange(len(new_images))
@@ -146,6 +150,15 @@ def main(epochs=30, folder=None, least=0.985):
     if accuracy < least:
         raise SystemExit(f"not reached: {accuracy:.2%} is under {least:.1%}")
     return accuracy
+
+
+def shifted(images, rng, most=2):
+    """Return the images, each moved at random by up to so many pixels."""
+    wide = np.pad(images, ((0, 0), (0, 0), (most, most), (most, most)))
+    found = np.empty_like(images)
+    for i, (up, left) in enumerate(rng.integers(0, 2 * most + 1, (len(images), 2))):
+        found[i] = wide[i, :, up : up + 28, left : left + 28]
+    return found
 
 
 def batches(order, size):

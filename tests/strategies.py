@@ -243,9 +243,9 @@ class Grower:
                     gc.grad(gc.sum(a * 1.5), b)
                     for a, b in ((y.narrow, x.narrow), (y.wide, x.wide))
                 ]
-            except GradientError:
+                array = self.value(pair[1])
+            except (GradientError, Rejected):
                 continue
-            array = self.value(pair[1])
             if np.all(np.abs(array) < 1e6):
                 self.sample.outputs.append(Value(*pair, array))
 

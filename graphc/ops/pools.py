@@ -214,7 +214,9 @@ def _within(index: Tensor, found: _Geometry) -> Tensor:
     if found.full == found.sizes:
         return index
     remainder, quotient = FUNCTIONS["remainder"], FUNCTIONS["floor_divide"]
-    rest, total, scale = index, None, dim(1)
+    rest: Tensor = index
+    total: Tensor | None = None
+    scale = dim(1)
     axes = zip(found.full, found.sizes, found.pairs, strict=True)
     for full, size, (low, _) in reversed(list(axes)):
         whole = cast(dim(full), int32)
@@ -429,8 +431,8 @@ def _avg_pool(
         if many is None:
             number *= found.attrs.size[i]
         else:
-            ones = [1] * total.ndim
-            ones[2 + i] = found.places[i]  # type: ignore[call-overload]
+            ones: list[Size] = [1] * total.ndim
+            ones[2 + i] = found.places[i]
             total = total / broadcast_to(
                 reshape(cast(many, total.dtype), tuple(ones)), total.shape
             )

@@ -148,9 +148,9 @@ def np_windows(
     Shapes:  x [N, C, H, W] -> [N, C, places of H, places of W, window H, window W]
     """
     ndim = len(windows)
-    spans = tuple(span(k, d) for k, d in zip(windows, dilation, strict=True))
+    spans = [(k - 1) * d + 1 for k, d in zip(windows, dilation, strict=True)]
     axes = tuple(range(x.ndim - ndim, x.ndim))
-    view = np.lib.stride_tricks.sliding_window_view(x, spans, axes)
+    view: Any = np.lib.stride_tricks.sliding_window_view(x, tuple(spans), axes)
     places = tuple(slice(None, None, s) for s in stride)
     inner = tuple(slice(None, None, d) for d in dilation)
     return view[(..., *places, *inner)]

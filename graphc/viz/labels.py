@@ -34,7 +34,7 @@ def _attribute(name: str, value: Any) -> str:
     if isinstance(value, tuple):
         if name == "step" and all(v == 1 for v in value):
             return ""
-        inner = ",".join(map(_value_text, value))
+        inner = ",".join(map(value_text, value))
         return f"{name}={inner}" if len(value) == 1 else f"{name}=({inner})"
     return f"{name}={value_text(value)}"
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from graphc.ir.graph import Graph
 from graphc.ir.leaves import INPUT, STATE

@@ -11,7 +11,7 @@ import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 FILES = sorted(EXAMPLES.glob("*.py"))
-LONG = {"digits.py", "digits_nn.py", "gan.py"}
+LONG = {"digits_convnet.py", "digits.py", "digits_nn.py", "gan.py"}
 SMALL = {"gan.py": "seeds=(0,), steps=400, least=0.6"}  # for `main`, still enough
 
 

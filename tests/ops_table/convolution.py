@@ -31,9 +31,9 @@ PADDING = (
         (FIXED,),
     ),
     Case("pad", "ints", lambda x: gc.pad(x, (0, 1), constant_values=-3), (INTS,)),
-    Case("pad", "edge", lambda x: gc.pad(x, ((0, 0), (1, 2)), "edge"), (X,)),
-    Case("pad", "reflect", lambda x: gc.pad(x, ((0, 0), (3, 2)), "reflect"), (X,)),
-    Case("pad", "wrap", lambda x: gc.pad(x, 2, "wrap"), (FIXED,)),
+    Case("take", "pad_edge", lambda x: gc.pad(x, ((0, 0), (1, 2)), "edge"), (X,)),
+    Case("take", "pad_reflect", lambda x: gc.pad(x, ((0, 0), (3, 2)), "reflect"), (X,)),
+    Case("take", "pad_wrap", lambda x: gc.pad(x, 2, "wrap"), (FIXED,)),
     Case(
         "pad",
         "between",  # the gradient of a slice with steps
