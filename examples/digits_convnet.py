@@ -17,6 +17,7 @@ other 10,000.
 
 import gzip
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +111,7 @@ def read_idx(path):
     try:
         with opened(path, "rb") as file:
             content = file.read()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise SystemExit(f"{path} cannot be read: {error}") from error
     if len(content) < 4 or content[:3] != b"\0\0\x08":
         start = content[:4].hex(" ")

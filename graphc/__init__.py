@@ -96,6 +96,11 @@ from graphc.ops.creation import input as input
 from graphc.ops.creation import iota as iota
 from graphc.ops.creation import ones as ones
 from graphc.ops.creation import zeros as zeros
+from graphc.ops.cumulative import cummax as cummax
+from graphc.ops.cumulative import cummin as cummin
+from graphc.ops.cumulative import cumprod as cumprod
+from graphc.ops.cumulative import cumsum as cumsum
+from graphc.ops.cumulative import linear_recurrence as linear_recurrence
 from graphc.ops.determinant import det as det
 from graphc.ops.determinant import slogdet as slogdet
 from graphc.ops.diagonal import diag as diag
@@ -175,11 +180,6 @@ from graphc.ops.reduction import prod as prod
 from graphc.ops.reduction import sum as sum
 from graphc.ops.regions import custom_gradient as custom_gradient
 from graphc.ops.resize import resize as resize
-from graphc.ops.scans import cummax as cummax
-from graphc.ops.scans import cummin as cummin
-from graphc.ops.scans import cumprod as cumprod
-from graphc.ops.scans import cumsum as cumsum
-from graphc.ops.scans import linear_recurrence as linear_recurrence
 from graphc.ops.shape import concatenate as concatenate
 from graphc.ops.shape import reshape as reshape
 from graphc.ops.shape import transpose as transpose

@@ -63,9 +63,11 @@ def _one_by_one(s: Store) -> bool:
     return s.accumulate or indexed
 
 
-# As measured, in vector accesses of neighbours: an access of others, bringing the lanes
-# of a sum together, a division that decodes a point. And a size that is not known.
+# As measured, in vector accesses of neighbours: an access of others, a read of every
+# other element, bringing the lanes of a sum together, a division that decodes a point.
+# And a size that is not known.
 SCATTERED = 24
+PAIRS = 3
 TOGETHER = 2
 DIVISION = 8
 UNKNOWN = 256
@@ -80,8 +82,9 @@ def _cost(nest: Nest, program: Program, axis: str, lanes: int) -> int:
         accesses = 0
         for e in walk(*phase.roots):
             if isinstance(e, Load):
-                near = _step(program.buffers[e.buffer], e.args, axis) in (0, 1)
-                accesses += 1 if near else SCATTERED
+                step = _step(program.buffers[e.buffer], e.args, axis)
+                near = step in (0, 1)
+                accesses += 1 if near else PAIRS if step == 2 else SCATTERED
         along = axis in {a.name for a in phase.axes}
         mine = along or axis in {a.name for a in nest.axes}
         for s in phase.stores:

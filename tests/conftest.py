@@ -43,6 +43,8 @@ def _share(name: str) -> None:
 _share("loop_programs")
 _share("ops_table")
 _share("strategies")
+_share("random_ops")
+_share("random_loops")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

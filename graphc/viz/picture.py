@@ -2,11 +2,10 @@
 
 A picture is smaller than its graph. Fused groups and custom gradients become frames
 around the ops of their region; so do loops and branches, whose node stands at the end
-of its frame: what a turn yields goes into it, a carry from it back to the frame's
-beginning, the results out of it. Numbers (`full`, `dim` and what only reshapes them)
-are written into the op that uses them, `mul(·, 0.1)`. Ops that only reshape, convert
-or broadcast one value for one user become text on the arrow. A leaf is drawn once for
-each phase that reads it, so that no arrow has to cross the whole picture.
+of its frame and reads what a turn yields. Numbers (`full`, `dim` and what only reshapes
+them) are written into the op that uses them, `mul(·, 0.1)`. Ops that only reshape,
+convert or broadcast one value for one user become text on the arrow. A leaf is drawn
+once for each phase that reads it, so that no arrow has to cross the whole picture.
 """
 
 from __future__ import annotations
@@ -336,9 +335,10 @@ class _Drawer:
         path = step.path[:-1] if ends is None else step.path
         for value, note in zip(step.inputs, notes, strict=True):
             self._arrow(value, step.id, phase, path, note=note)
-        for port in self.carried.get(step, ()):
-            again = Arrow(step.id, port.id, phase=phase, back=True, tooltip="next turn")
-            self.arrows.append(again)
+        self.arrows += [
+            Arrow(step.id, port.id, phase=phase, back=True, tooltip="next turn")
+            for port in self.carried.get(step, ())
+        ]
 
     def _sinks(self, sinks: list[_Value]) -> None:
         outputs = self.graph.outputs
@@ -589,11 +589,8 @@ def _common(paths: Sequence[Path]) -> Path:
 
 def _inner_names(node: Node, region: Region, names: Names, depth: int) -> Names:
     """Return the names of a region's values, that of the node before them."""
-    own = region_names(region, depth)
-    if not node.results:
-        return own
     first = names[node.results[0]]
-    return {t: f"{first}.{name[1:]}" for t, name in own.items()}
+    return {t: f"{first}.{n[1:]}" for t, n in region_names(region, depth).items()}
 
 
 def _group(step: _Step) -> Frame:

@@ -72,14 +72,15 @@ class Body:
         """Decide where each tensor is stored; readers read the first of these places.
 
         To read what is held is to read its old value, so a tensor that is read needs a
-        place that is not.
+        place that is not; to be copied from one place to others is to be read too.
         """
         for tensor, target in targets:
             if _is_made_by_statement(tensor):
                 self.stores.setdefault(tensor, []).append(target)
         for tensor, found in self.stores.items():
             found.sort(key=self._is_held)
-            if tensor in read and self._is_held(found[0]):
+            copied = len(found) > 1 and _stores_once(tensor.node)
+            if (tensor in read or copied) and self._is_held(found[0]):
                 found.insert(0, Place(self.buffers.new(self.prefix, tensor.type)))
 
     def _is_held(self, place: Place) -> bool:
@@ -227,6 +228,11 @@ class Body:
 def _is_made_by_statement(tensor: Tensor) -> bool:
     node = tensor.node
     return not (node.op.leaf or node.op is CONSTANT or isinstance(node.op.lower, View))
+
+
+def _stores_once(node: Node) -> bool:
+    """Whether a node's statement writes to one place, from which others are copied."""
+    return isinstance(node.op.lower, (Routine, ScatterAdd))
 
 
 def _title(nodes: Sequence[Node]) -> str:

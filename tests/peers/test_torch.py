@@ -6,6 +6,10 @@
 The cases of one function are one compiled step, which computes their values and, for
 random cotangents, their gradients; it runs at every size. PyTorch runs the same in
 float64, and in float32, which says how much float32 has to lose.
+
+Samples keep off ties, where there is more than one right gradient: of two equal numbers
+PyTorch's `maximum` gives each a half, graphc's neither, and at its limits PyTorch's
+`clip` has the gradient 1, graphc's 0.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from ops_table import tensors  # noqa: E402
 from torch_table import PAIRS, PEERLESS, universe  # noqa: E402
 from torch_table.case import Array, Pair, sizes_of  # noqa: E402
+from torch_table.elementwise import UNARY, WHOLE  # noqa: E402
 
 import graphc as gc  # noqa: E402
 from graphc.executable import Executable  # noqa: E402
@@ -158,6 +163,38 @@ def close(found: Array, exact: Array, rounded: Array, pair: Pair, where: str) ->
     np.testing.assert_allclose(
         found, exact, 8 * EPS, pair.loss * EPS * largest + 2 * lost, err_msg=what
     )
+
+
+# --- NaN and infinities ---------------------------------------------------------------
+
+SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.5, 2.5, 1e30, -1e30, 1e-40, 90.0]
+# What PyTorch gives where graphc keeps to the limit of the formula, or to NaN.
+ELSE = {
+    ("gelu", np.inf): np.nan,
+    ("gelu", -np.inf): np.nan,
+    ("silu", -np.inf): np.nan,
+    ("softsign", np.inf): np.nan,
+    ("softsign", -np.inf): np.nan,
+    ("sign", "nan"): 0.0,
+}
+
+
+def test_special_values_are_those_of_torch() -> None:
+    x = gc.input("x", ("N",))
+    names = [*UNARY, *WHOLE]
+    given = np.resize(np.array(SPECIAL, np.float32), 37)
+    found = gc.compile([x], [getattr(gc, name)(x) for name in names])(given)
+    for name, ours in zip(names, found, strict=True):
+        function = UNARY[name][0] if name in UNARY else getattr(torch, name)
+        theirs = function(torch.from_numpy(given)).numpy()
+        for value, our, their in zip(given, ours, theirs, strict=True):
+            key = name, "nan" if np.isnan(value) else float(value)
+            what = f"{name}({value})"
+            if key in ELSE:
+                np.testing.assert_equal(their, ELSE[key], what)
+                assert np.isnan(our) == np.isnan(value), what
+            else:
+                np.testing.assert_allclose(our, their, 1e-6, 1e-38, err_msg=what)
 
 
 # --- nothing is left out --------------------------------------------------------------

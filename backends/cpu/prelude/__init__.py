@@ -48,6 +48,7 @@ from .tiling import share as share
 from .tiling import tile_place as tile_place
 from .tiling import tiling as tiling
 from .vector import b8 as b8
+from .vector import every_other as every_other
 from .vector import f32 as f32
 from .vector import f64 as f64
 from .vector import gather as gather

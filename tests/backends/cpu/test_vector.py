@@ -11,6 +11,7 @@ from numba import cfunc
 from graphc.backends.cpu.prelude import vector
 from graphc.backends.cpu.prelude.vector import (
     b8,
+    every_other,
     f32,
     f64,
     gather,
@@ -99,25 +100,26 @@ def test_load_and_store_touch_only_lanes_that_are_on(dtype, lanes):
         assert not all_lanes[n:].any(), "lanes that are off are zero"
 
 
-def test_load_does_not_read_past_the_end_of_a_page(tmp_path):
-    # The two elements before a page that must not be read.
+@pytest.mark.parametrize(("read", "bytes_before"), [("load", 8), ("every_other", 12)])
+def test_reads_do_not_go_past_the_end_of_a_page(tmp_path, read, bytes_before):
+    # The two or three elements before a page that must not be read.
     script = tmp_path / "page.py"
     script.write_text(
         "import ctypes, mmap, numpy as np\n"
         "from ctypes import POINTER, c_int64\n"
         "from numba import cfunc\n"
-        "from graphc.backends.cpu.prelude.vector import f32, load, mask, store\n"
+        f"from graphc.backends.cpu.prelude.vector import f32, {read}, mask, store\n"
         "@cfunc('void(CPointer(int64), int64)', error_model='numpy')\n"
         "def k(args, n):\n"
         "    m = mask(n, 16)\n"
-        "    store(f32(args, 1), 0, load(f32(args, 0), 0, m), m)\n"
+        f"    store(f32(args, 1), 0, {read}(f32(args, 0), 0, m), m)\n"
         "page = mmap.PAGESIZE\n"
         "libc = ctypes.CDLL(None)\n"
         "two = mmap.mmap(-1, 2 * page)\n"
         "start = ctypes.addressof(ctypes.c_char.from_buffer(two))\n"
         "assert libc.mprotect(ctypes.c_void_p(start + page), page, 0) == 0\n"
         "out = np.ones(16, np.float32)\n"
-        "table = np.array([start + page - 8, out.ctypes.data])\n"
+        f"table = np.array([start + page - {bytes_before}, out.ctypes.data])\n"
         "k.ctypes(table.ctypes.data_as(POINTER(c_int64)), 2)\n"
         "assert out.sum() == 14\n"
         "print('fine', flush=True)\n"
@@ -139,15 +141,17 @@ def test_indexed_access_reads_and_writes_where_the_indices_say(dtype):
         store(pointer(args, 2), 0, gather(pointer(args, 0), index, m), m)
         store(pointer(args, 2), 8, strided(pointer(args, 0), 1, 3, m), m)
         store(pointer(args, 2), 16, load1(pointer(args, 0), 5, m), m)
+        store(pointer(args, 2), 24, every_other(pointer(args, 0), 1, m), m)
         scatter(pointer(args, 3), index, load(pointer(args, 0), 0, m), m)
 
     x = (np.arange(30) % 7).astype(dtype)
     index = np.array([9, 3, 3, 20, 0, 10**15, 10**15, 10**15])
-    read, written = np.zeros(24, dtype), np.zeros(30, dtype)
+    read, written = np.zeros(32, dtype), np.zeros(30, dtype)
     call(kernel(body), 5, x, index, read, written)
     np.testing.assert_array_equal(read[:5], x[index[:5]])
     np.testing.assert_array_equal(read[8:13], x[1:16:3])
     np.testing.assert_array_equal(read[16:21], np.repeat(x[5], 5))
+    np.testing.assert_array_equal(read[24:29], x[1:11:2])
     expected = np.zeros(30, dtype)
     expected[index[:5]] = x[:5]  # NumPy too keeps the last of equal indices
     np.testing.assert_array_equal(written, expected)

@@ -1,7 +1,7 @@
 """Layers, with the parameters that graphc drew.
 
-Their results are the output y, and the gradients of the sum of y^3 / 3 by the parameters
-and by the inputs.
+Their results are the output y, and the gradients of the sum of y^3 / 3 by the
+parameters and by the inputs.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def _sequences() -> list[Pair]:
         found.append(_layer(
             f"nn.{kind}Cell", "in_rnn",
             lambda f=cells[kind]: nn.RNN(
-                f(5, use_recurrent_bias=True, **DRAWN), return_sequences=True, return_state=True),
+                f(5, use_recurrent_bias=True, **DRAWN), True, return_state=True),
             _recurrent(module, order), STEPS, sizes=(1, 5, 17),
         ))  # fmt: skip
         found.append(_layer(
