@@ -78,7 +78,7 @@ class Bidirectional(Layer):
         for each in (self.forward_layer, self.backward_layer):
             each.adopt(None, seed)
 
-    def __call__(
+    def __call__(  # type: ignore[override]
         self,
         x: Any,
         initial_state: Any = None,

@@ -85,7 +85,7 @@ class RNN(Layer):
         self.go_backwards = go_backwards
         self.dropout = as_rate(type(self).__name__, "dropout", dropout)
 
-    def __call__(
+    def __call__(  # type: ignore[override]
         self,
         x: Any,
         initial_state: Any = None,

@@ -11,8 +11,26 @@ import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 FILES = sorted(EXAMPLES.glob("*.py"))
-LONG = {"digits_convnet.py", "digits.py", "digits_nn.py", "gan.py"}
-SMALL = {"gan.py": "seeds=(0,), steps=400, least=0.6"}  # for `main`, still enough
+LONG = {
+    "char_text.py",
+    "digits_convnet.py",
+    "digits.py",
+    "digits_nn.py",
+    "gan.py",
+    "reverse_attention.py",
+}
+# For `main`: what runs in seconds and is still enough, and what is not.
+SMALL = [
+    ("char_text.py", "'rnn', epochs=20, units=64, most=2.55"),
+    ("char_text.py", "'lstm', epochs=30, units=64, most=2.65"),
+    ("char_text.py", "'gru', epochs=20, units=64, most=2.7"),
+    ("gan.py", "seeds=(0,), steps=400, least=0.6"),
+    ("reverse_attention.py", "steps=300, longest=6, units=32, least=0.5"),
+]
+TOO_LITTLE = [
+    ("char_text.py", "'rnn', epochs=2, units=64, most=2.55"),
+    ("reverse_attention.py", "False, steps=300, longest=6, units=32, least=0.5"),
+]
 
 
 def params() -> list[object]:
@@ -27,10 +45,21 @@ def test_example_reaches_its_figure(path: Path, tmp_path: Path) -> None:
     run(tmp_path, str(path))
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_long_example_works_in_a_small_form(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "given"), SMALL)
+def test_long_example_works_in_a_small_form(
+    name: str, given: str, tmp_path: Path
+) -> None:
     module = name.removesuffix(".py")
-    run(tmp_path, "-c", f"import {module}; {module}.main({SMALL[name]})")
+    run(tmp_path, "-c", f"import {module}; {module}.main({given})")
+
+
+@pytest.mark.parametrize(("name", "given"), TOO_LITTLE)
+def test_example_that_does_not_reach_its_figure_fails(
+    name: str, given: str, tmp_path: Path
+) -> None:
+    module = name.removesuffix(".py")
+    with pytest.raises(AssertionError, match="not reached"):
+        run(tmp_path, "-c", f"import {module}; {module}.main({given})")
 
 
 def run(tmp_path: Path, *arguments: str) -> None:
