@@ -5,8 +5,9 @@
 It learns the first 90 % of a story of 8,000 characters, data/lighthouse.txt, and is
 tested on the rest. Counting how often a character follows another one gives 2.75 bits
 per character there (counting characters alone: 3.92). After 100 passes over the text,
-with three seeds each, GRU needs 1.26 to 1.34 bits, LSTM 1.38 to 1.45 and Elman's network
-1.50 to 1.60: 42 to 54 % less than pairs. It fails if one needs more than 1.75.
+with three seeds each, GRU needs 1.26 to 1.34 bits, LSTM 1.38 to 1.45 and Elman's
+network 1.50 to 1.60: 42 to 54 % less than pairs. It fails where more than 1.75 are
+needed.
 
 Writing is a scan as well: it carries the states and the character, and draws the next
 one at a temperature: near 0 the most likely one, at 1 as likely as the network says.

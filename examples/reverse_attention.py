@@ -9,7 +9,7 @@ each it looks at all places of the word and takes a mean of them, weighted by ho
 they fit its state. In training it is told the letters before (teacher forcing); when
 tested it reads its own (greedy decoding).
 
-Of 1,000 words that it has not seen, at least 96 % come out right in every letter (97.5,
+Of 1,000 words that it has not seen, at least 95 % come out right in every letter (97.5,
 99.1 and 99.3 % with three seeds). With `without`, all that the decoder gets of the word
 at each step is the encoder's last state, as many numbers as attention gives it. They
 hold a short word and not a long one: 32, 37 and 36 % come out right, of those with 4
@@ -112,7 +112,7 @@ class Network:
 # --- training -------------------------------------------------------------------------
 
 
-def main(attends=True, steps=1200, longest=16, units=64, seed=0, least=0.96):
+def main(attends=True, steps=1200, longest=16, units=64, seed=0, least=0.95):
     """Train and test; returns the share of new words that are right in every letter."""
     network = Network(units, attends, seed)
     x = graphc.input("x", ("N", "S"), dtype="int32")
@@ -154,4 +154,4 @@ def spelled(word):
 
 if __name__ == "__main__":
     alone = sys.argv[1:] == ["without"]
-    main(attends=not alone, least=0.0 if alone else 0.96)
+    main(attends=not alone, least=0.0 if alone else 0.95)
