@@ -324,15 +324,48 @@ def attach_update(tensor: Tensor, state: Tensor, value: Tensor) -> Tensor:
     return tensor
 
 
-def state_updates(*outputs: Tensor) -> dict[Tensor, Tensor]:
+def state_updates(*outputs: Tensor, since: int = 0) -> dict[Tensor, Tensor]:
     """Collect the state changes (running statistics, counters) that tensors reach.
+
+    since: only the changes that belong to nodes declared from this serial number on.
 
     Raises:  UpdateError if two different values are written to one state.
     """
     found: dict[Tensor, Tensor] = {}
     for node in topological(outputs):
-        merge_updates(found, dict(_attached.get(node, ())))
+        if node.serial >= since:
+            merge_updates(found, dict(_attached.get(node, ())))
     return found
+
+
+def lift_updates(
+    what: str,
+    body: Iterable[Tensor],
+    args: Iterable[Tensor],
+    results: Iterable[Tensor],
+    since: int,
+) -> None:
+    """Attach the state changes that a body declares to what it becomes outside.
+
+    A step of training writes a state once, however often the body is run: so the new
+    value must not depend on the arguments of the body. since: what has this serial
+    number or a later one was declared by the body, or made of it.
+
+    Raises:  UpdateError if it does, with its line.
+    """
+    inner = {a.node for a in args}
+    made = {r.node: r for r in results if r.node.serial >= since}
+    for state, value in state_updates(*body, since=since).items():
+        if not inner.isdisjoint(topological([value])):
+            raise UpdateError(
+                f"{what}: the state {state.node.attrs.name!r} would change within it",
+                details=[f"its new value: {value.node.birth.quoted}"],
+                where=here().quoted,
+                help="a step writes a state once; return the value, and update the "
+                "state with what comes out",
+            )
+        for result in made.values():
+            attach_update(result, state, value)
 
 
 def merge_updates(

@@ -202,8 +202,9 @@ class Bound:
         steps = self.runner.steps
         scratch = max((self._scratch(s, w) for s, _, w in steps), default=0)
         self._scratch_size = -(-scratch // 128) * 128
-        total = self.arena.bytes + self._scratch_size * self.team.nt
-        self._memory = self.runner.memory(total)
+        buffers = self.arena.bytes
+        self.arena = self.arena.beside(self._scratch_size * self.team.nt)
+        self._memory = self.runner.memory(self.arena.bytes)
         base = self._memory.ctypes.data
         self._fixed: dict[str, int] = {
             n: base + offset for n, offset in self.arena.offsets.items()
@@ -212,7 +213,7 @@ class Bound:
             self._fixed[name] = state.array.ctypes.data
         for name, value in self.runner.constants.items():
             self._fixed[name] = value.ctypes.data
-        self._fill(base + self.arena.bytes)
+        self._fill(base + buffers)
 
     def _scratch(self, task: Task, words: Sequence[Argument]) -> int:
         """Return how many bytes of scratch a thread needs for a task."""

@@ -8,12 +8,13 @@ from typing import Any
 from graphc.errors import ArgumentError, BatchError
 from graphc.ir.dims import Size
 from graphc.ir.leaves import make_args
-from graphc.ir.nodes import Tensor
+from graphc.ir.nodes import Tensor, next_serial
 from graphc.ir.origins import here
 from graphc.ops.batching import batch_outputs, move_axis
 from graphc.ops.creation import constant
 from graphc.ops.random import draws
 from graphc.ops.reduction import normal_axes
+from graphc.state import lift_updates
 
 
 def vmap(
@@ -51,18 +52,18 @@ def vmap(
             for t, a in zip(tensors, axes, strict=True)
         ]
         # Arguments that are mapped: one element stands for them while we trace.
-        inner = iter(
-            make_args(
-                [
-                    t.type.with_shape(t.shape[1:])
-                    for t, a in zip(fronts, axes, strict=True)
-                    if a is not None
-                ]
-            )
+        inner = make_args(
+            [
+                t.type.with_shape(t.shape[1:])
+                for t, a in zip(fronts, axes, strict=True)
+                if a is not None
+            ]
         )
+        rest = iter(inner)
         elements = [
-            t if a is None else next(inner) for t, a in zip(fronts, axes, strict=True)
+            t if a is None else next(rest) for t, a in zip(fronts, axes, strict=True)
         ]
+        since = next_serial()
         with draws() as own:
             found = function(*elements)
         flat = _flatten(found)
@@ -72,6 +73,7 @@ def vmap(
             if a is not None
         }
         made = batch_outputs(flat, mapped, size, draws=own)
+        lift_updates("vmap", flat, inner, made, since)
         places = _out_axes(flat, out_axes)
         made = [move_axis(t, 0, p) for t, p in zip(made, places, strict=True)]
         return _like(found, made)

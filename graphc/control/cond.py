@@ -27,6 +27,7 @@ from graphc.ops.broadcast import broadcast_to
 from graphc.ops.creation import constant, zeros
 from graphc.ops.regions import inline
 from graphc.ops.shape import reshape
+from graphc.state import attach_update, state_updates
 
 # --- the op -------------------------------------------------------------------------
 
@@ -129,7 +130,8 @@ def cond(
     """Compute one of two functions of the operands, by a bool scalar.
 
     Both return tensors, or tuples, lists and dicts of tensors, of the same types. They
-    may use tensors of outside too. The gradient is that of the branch that was taken.
+    may use tensors of outside too. The gradient is that of the branch that was taken,
+    and so are the state changes of layers: a dropout counts the steps it takes part in.
 
     Shapes:  condition bool []
     Raises:  ShapeError or DTypeError if the branches' results differ in type, with
@@ -169,7 +171,16 @@ def cond(
                 where=here().quoted,
                 help="cast or broadcast one of them",
             )
-    regions, captured = enclose_together(args, [one, other], since)
-    return rebuild(
-        make(COND, [constant(condition), *inputs, *captured], regions=regions)
-    )
+    # A state that a branch changes comes out too, as it was if the other ran.
+    news = [state_updates(*branch, since=since) for branch in (one, other)]
+    changed = list(dict.fromkeys([*news[0], *news[1]]))
+    bodies = [
+        [*branch, *(new.get(s, s) for s in changed)]
+        for branch, new in zip((one, other), news, strict=True)
+    ]
+    regions, captured = enclose_together(args, bodies, since)
+    made = make(COND, [constant(condition), *inputs, *captured], regions=regions)
+    n = len(one)
+    for state, value in zip(changed, made[n:], strict=True):
+        attach_update(made[0], state, value)
+    return rebuild(made[:n])

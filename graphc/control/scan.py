@@ -20,7 +20,7 @@ from graphc.control.tidy import tidy
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.ir.dims import Size
 from graphc.ir.leaves import ARG, Arg
-from graphc.ir.nodes import Node, Tensor, make
+from graphc.ir.nodes import Node, Tensor, make, next_serial
 from graphc.ir.origins import here
 from graphc.ir.types import TensorType, as_size, int64
 from graphc.ops.arithmetic import where
@@ -29,6 +29,7 @@ from graphc.ops.creation import cast, constant, dim, iota
 from graphc.ops.ensure import ensure
 from graphc.ops.random import current_iteration, iterating
 from graphc.ops.shape import reshape
+from graphc.state import lift_updates
 
 
 def scan(
@@ -52,11 +53,13 @@ def scan(
     it, and is an error under `compile(check=True)`. truncate: the gradient goes through
     the last so many steps only (truncated back-propagation through time).
 
-    Random numbers that the body draws differ from step to step.
+    Random numbers that the body draws differ from step to step. Layers may be used in
+    the body; their state changes (the counter of a dropout) happen once, not each step.
 
     Shapes:  init [...], xs [T, ...] -> carry [...], ys [T, ...]; lengths i32[N]
     Raises:  ShapeError or DTypeError if a carry's type changes, with both lines, or if
-             the lengths of xs differ; ArgumentError if there is neither xs nor length.
+             the lengths of xs differ; ArgumentError if there is neither xs nor length;
+             UpdateError if a layer's state would change from step to step.
     Source:  the interface is that of JAX's `lax.scan`; truncation as Theano's
              `truncate_gradient`.
     Example:
@@ -84,9 +87,11 @@ def scan(
     iteration = tick
     if outer is not None:
         iteration = outer * cast(constant(dim(count)), int64) + tick
+    since = next_serial()
     with iterating(iteration):
         found = body(rebuild_carry(carry), rebuild_x(x) if xs is not None else None)
     new, ys, rebuild_y = _returned(found, init, inits)
+    own = [*new, *ys]
     if lengths is not None:
         counts = _checked(constant(lengths), count)
         new, ys = _masked(tick, counts, carry, new, ys)
@@ -97,6 +102,7 @@ def scan(
             "scan: the body carries and returns nothing", where=here().quoted
         )
     results = tidy(make(SCAN, [*inits, *stepped, ticks, *captured], attrs, [region]))
+    lift_updates("scan", own, [*carry, *x, tick], results, since)
     return rebuild_carry(results[: len(inits)]), rebuild_y(results[len(inits) :])
 
 

@@ -32,7 +32,7 @@ from graphc.ir.op import Pointwise
 from graphc.ir.scalar import PRIMITIVES, Apply, lift, ref, walk
 from graphc.ops.arithmetic import where
 from graphc.ops.creation import CONSTANT, dim, zeros
-from graphc.ops.shape import concatenate
+from graphc.ops.padding import pad_with
 
 CHEAP = 4  # flops: what is less than reading and writing an element of memory
 
@@ -156,9 +156,9 @@ class _Backward:
         """Return a stack of the window's cotangents, 0 for the steps before it."""
         if ahead == 0:
             return g
-        nothing = zeros((ahead, *g.shape[1:]), g.dtype)
-        both = [g, nothing] if self.attrs.reverse else [nothing, g]
-        return concatenate(both, 0)
+        first = 0 if self.attrs.reverse else ahead
+        rest = g.shape[1:]
+        return pad_with(g, (first, *[0] * len(rest)), (self.attrs.length, *rest))
 
 
 class _Kept:

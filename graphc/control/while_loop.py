@@ -15,10 +15,10 @@ from typing import Any
 from graphc.control.capture import enclose_together
 from graphc.control.scan import check_carries
 from graphc.control.structure import flatten, shape_of
-from graphc.errors import ArgumentError, DTypeError, ShapeError
+from graphc.errors import ArgumentError, DTypeError, ShapeError, UpdateError
 from graphc.ir.interpret import run_region
 from graphc.ir.leaves import make_args
-from graphc.ir.nodes import Node, Region, Tensor, make
+from graphc.ir.nodes import Node, Region, Tensor, make, next_serial
 from graphc.ir.op import FUNCTIONS, Controlled, NonDifferentiable, Op, Types, register
 from graphc.ir.origins import here
 from graphc.ir.types import bool_
@@ -28,6 +28,7 @@ from graphc.ops.broadcast import broadcast_to
 from graphc.ops.creation import constant
 from graphc.ops.regions import inline
 from graphc.ops.shape import reshape
+from graphc.state import state_updates
 
 # --- the op -------------------------------------------------------------------------
 
@@ -123,7 +124,7 @@ def while_loop(
     init and what the body returns are tensors, or tuples, lists and dicts of them.
 
     Raises:  ShapeError or DTypeError if a carry's type changes, with both lines, or if
-             the condition is no bool scalar.
+             the condition is no bool scalar; UpdateError if the body changes a state.
     Source:  the interface is that of JAX's `lax.while_loop`.
     Example:
         >>> import graphc
@@ -139,6 +140,7 @@ def while_loop(
             "while_loop: there is nothing to carry", where=here().quoted
         )
     args = make_args([t.type for t in inits])
+    since = next_serial()
     test = constant(condition(rebuild(args)))
     if test.type.dtype is not bool_ or test.shape != ():
         raise DTypeError(
@@ -161,5 +163,12 @@ def while_loop(
         for v, t in zip(leaves, inits, strict=True)
     ]
     check_carries("while_loop", inits, new)
+    for state in state_updates(test, *new, since=since):
+        raise UpdateError(
+            f"while_loop: the state {state.node.attrs.name!r} would change within it",
+            where=here().quoted,
+            help="it may take no step at all; carry the value, and update the state "
+            "with what comes out",
+        )
     regions, captured = enclose_together(args, [[test], new])
     return rebuild(make(WHILE, [*inits, *captured], While(len(inits)), regions))

@@ -17,7 +17,7 @@ import numpy as np
 
 from graphc.control.scan import scan
 from graphc.errors import ArgumentError, ShapeError
-from graphc.ir.nodes import Tensor, describe, topological
+from graphc.ir.nodes import Tensor, describe
 from graphc.ir.origins import here
 from graphc.ir.types import bool_, float32
 from graphc.nn import activations
@@ -28,7 +28,7 @@ from graphc.ops.axes import expand_dims, swapaxes
 from graphc.ops.creation import cast, constant
 from graphc.ops.random import dropout as drop
 from graphc.ops.turn import flip
-from graphc.state import Parameter, attach_update, state_updates
+from graphc.state import Parameter, attach_update
 
 
 class RNN(Layer):
@@ -170,12 +170,10 @@ class RNN(Layer):
         if start is None:
             start = self.cell.initial_state(x.shape[0], x.dtype)
         self._check_states(x, start)
-        changed: dict[Tensor, Tensor] = {}
 
         def body(states: States, given: Any) -> tuple[States, Tensor | None]:
             x_t, runs = given
             output, new = self.cell(x_t, states, training)
-            changed.update(state_updates(*new))
             if runs is not None:
                 output = where(runs, output, 0.0)
                 new = tuple(
@@ -196,21 +194,7 @@ class RNN(Layer):
             output = swapaxes(stack, 0, 1)
             if self.go_backwards and not in_order:
                 output = flip(output, 1)
-        return self._with_updates(output, changed), states
-
-    def _with_updates(self, output: Tensor, changed: dict[Tensor, Tensor]) -> Tensor:
-        """Note the state changes of the cell's own layers outside of the loop."""
-        for state, value in changed.items():
-            if any(node.op.name == "arg" for node in topological([value])):
-                raise ArgumentError(
-                    f"{self.name}: the state {state.node.attrs.name!r} would change "
-                    "within the loop",
-                    details=[f"its new value: {value.node.birth.quoted}"],
-                    where=here().quoted,
-                    help="a step of training writes a state once; carry it instead",
-                )
-            attach_update(output, state, value)
-        return output
+        return output, states
 
     def _check(self, x: Tensor, mask: Tensor | None, lengths: Tensor | None) -> None:
         problem = ""

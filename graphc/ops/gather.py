@@ -112,7 +112,7 @@ def np_index(
     shared, _, others = _split(lines, inner, attrs)
     ones = (1,) * len(rest)
     places = [
-        np_place(i, shape[a]).reshape(*i.shape, *ones)
+        np_place(i, shape[a]).reshape((*i.shape, *ones))
         for i, a in zip(indices, attrs.axes, strict=True)
     ]
     return join(shared, places, others, attrs)

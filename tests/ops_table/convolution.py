@@ -188,10 +188,9 @@ RESIZING = (
 )
 
 # Few images: each is a whole loop nest to the simulator and to finite differences.
-CASES = tuple(
+CASES = PADDING + tuple(
     replace(case, sizes={"N": 2, "M": 2})
     for case in (
-        *PADDING,
         *CONVOLUTION,
         *TRANSPOSED,
         *WEIGHTS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 ALIGN = 64  # bytes: a cache line, and the widest vector
 
@@ -56,9 +56,15 @@ class MemoryPlan:
 class Arena:
     """The result of planning: bytes in all, and the offset of each buffer.
 
-    unshared: the bytes that the same buffers would take side by side.
+    unshared: the bytes that the same buffers would take side by side. scratch: those
+    of `bytes` that hold no buffer: the working memory of a backend's threads.
     """
 
     bytes: int
     offsets: Mapping[str, int]
     unshared: int
+    scratch: int = 0
+
+    def beside(self, scratch: int) -> Arena:
+        """Return this plan with working memory after its buffers."""
+        return replace(self, bytes=self.bytes + scratch, scratch=scratch)

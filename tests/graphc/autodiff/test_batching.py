@@ -10,7 +10,8 @@ import pytest
 from ops_table import CASES, Case, Spec, arrays, tensors
 
 import graphc as gc
-from graphc.errors import ArgumentError, BatchError
+from graphc import nn
+from graphc.errors import ArgumentError, BatchError, UpdateError
 from graphc.ir.graph import Graph
 from graphc.ir.nodes import Tensor
 from graphc.ir.op import OPS, NonDifferentiable
@@ -310,3 +311,20 @@ def test_a_single_spec_is_enough_for_a_scalar() -> None:
     made = gc.vmap(lambda a: gc.where(a > 0, a, -a) * gc.iota((2,), dtype="float32"))(x)
     found = gc.evaluate(made, {x: [-1.0, 2.0]})
     np.testing.assert_array_equal(found, [[0, 1], [0, 2]])
+
+
+def test_a_layer_changes_its_state_once_for_the_batch() -> None:
+    x = gc.input("x", ("B", 8))
+    drop = nn.Dropout(0.5, name="drop")
+    y = gc.vmap(lambda v: drop(v, training=True))(x)
+    step = gc.compile([x], y, gc.state_updates(y))
+    found = step(np.ones((6, 8)))
+    assert [s.value.item() for s in drop.states] == [1]
+    assert (found[0] != found[1:]).any()
+
+
+def test_a_state_that_each_element_would_change_is_refused() -> None:
+    x = gc.input("x", ("B", "N", 3))
+    norm = nn.BatchNormalization(name="norm")
+    with pytest.raises(UpdateError, match="'norm/moving_mean' would change within"):
+        gc.vmap(lambda v: norm(v, training=True))(x)

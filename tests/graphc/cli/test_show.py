@@ -50,9 +50,9 @@ def test_show_numbered_stage(graphc_command: Command, model_file: Path) -> None:
     second = graphc_command("show", model_file, "--stage", "simplify#2").stdout
     assert "softmax" in first
     assert "softmax" not in second
-    ended = graphc_command("show", model_file, "--stage", "simplify#3")
+    ended = graphc_command("show", model_file, "--stage", "simplify#4")
     assert ended.exit_code == 1
-    assert "ran 2 times, not 3" in ended.stderr
+    assert "ran 3 times, not 4" in ended.stderr
 
 
 def test_show_unknown_stage_lists_the_stages(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from graphc import nn
 from graphc.errors import DTypeError, ShapeError
 
 
@@ -57,3 +58,24 @@ def test_branches_of_different_types_are_refused_with_both_lines() -> None:
     assert "lambda: gc.exp(x)" in str(found.value)
     with pytest.raises(DTypeError, match="bool scalar"):
         gc.cond(x > 0.0, lambda: x, lambda: -x)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_layers_change_their_states_in_the_branch_that_is_taken(backend: str) -> None:
+    x, train = gc.input("x", ("N", 3)), gc.input("train", (), "bool")
+    drop, norm = nn.Dropout(0.5, name="d"), nn.BatchNormalization(name="n")
+    y = gc.cond(
+        train,
+        lambda v: drop(norm(v, training=True), training=True),
+        lambda v: norm(v, training=False),
+        x,
+    )
+    step = gc.compile([x, train], y, gc.state_updates(y), backend=backend)
+    (counter,) = drop.states
+    mean = next(s for s in norm.states if s.name == "n/moving_mean")
+    given = np.arange(12).reshape(4, 3)
+    step(given, False)
+    assert (counter.value, mean.value.tolist()) == (0, [0, 0, 0])
+    step(given, True)
+    assert counter.value == 1
+    np.testing.assert_allclose(mean.value, 0.01 * given.mean(0), 1e-5)

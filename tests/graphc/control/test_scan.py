@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from graphc import nn
 from graphc.control.scan_op import SCAN
-from graphc.errors import ArgumentError, DTypeError, GraphcError, ShapeError
+from graphc.errors import (
+    ArgumentError,
+    DTypeError,
+    GraphcError,
+    ShapeError,
+    UpdateError,
+)
 from graphc.ir.graph import Graph
 from graphc.ir.nodes import Node, Tensor
 
@@ -201,6 +208,15 @@ def test_a_window_longer_than_the_sequence_is_the_whole_gradient() -> None:
     assert found.tolist() == [15, 10, 6]
 
 
+def test_a_truncated_gradient_takes_sequences_shorter_than_its_window() -> None:
+    x = gc.input("x", ("T",))
+    last, _ = gc.scan(lambda c, v: (c * 0.5 + v, None), 0.0, x, truncate=4)
+    step = gc.compile([x], gc.grad(last, x))
+    for n in (0, 1, 4, 6):
+        wanted = [0] * (n - 4) + [0.5**k for k in reversed(range(min(n, 4)))]
+        assert step(np.ones(n)).tolist() == wanted
+
+
 def test_only_what_the_backward_pass_needs_is_kept() -> None:
     x, w = gc.input("x", ("T", 4)), gc.input("w", (4, 4))
 
@@ -335,3 +351,25 @@ def test_a_length_beyond_the_sequence_is_an_error_under_check(backend: str) -> N
     assert w.value == 2
     step = gc.compile([x, n], last, backend=backend)
     assert step(given, np.array([4, 5])).tolist() == [4, 4]
+
+
+# --- layers in a body ---------------------------------------------------------------
+
+
+def test_a_layer_in_the_body_changes_its_state_once_a_step_of_training() -> None:
+    x = gc.input("x", ("T", 8))
+    drop = nn.Dropout(0.5, name="drop")
+    _, ys = gc.scan(lambda c, v: (c, drop(v, training=True)), 0.0, x)
+    (counter,) = drop.states
+    step = gc.compile([x], ys, updates=gc.state_updates(gc.sum(ys)))
+    first, second = (step(np.ones((6, 8))) for _ in range(2))
+    assert counter.value == 2
+    assert (first != second).any()
+    assert (first[0] != first[1:]).any()
+
+
+def test_a_state_that_each_step_would_change_is_refused() -> None:
+    x = gc.input("x", ("T", "N", 3))
+    norm = nn.BatchNormalization(name="norm")
+    with pytest.raises(UpdateError, match="'norm/moving_mean' would change within"):
+        gc.scan(lambda c, v: (c, norm(v, training=True)), 0.0, x)

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.errors import ArgumentError, DTypeError, GradientError, ShapeError
+from graphc import nn
+from graphc.errors import (
+    ArgumentError,
+    DTypeError,
+    GradientError,
+    ShapeError,
+    UpdateError,
+)
 
 
 def collatz(n: Any) -> Any:
@@ -84,3 +91,10 @@ def test_bad_input() -> None:
         gc.while_loop(lambda v: gc.sum(v) > 1.0, lambda v: (v, v), x)
     with pytest.raises(ArgumentError, match="nothing to carry"):
         gc.while_loop(lambda v: True, lambda v: v, ())
+
+
+def test_a_layer_that_would_change_a_state_is_refused() -> None:
+    x = gc.input("x", (3,))
+    drop = nn.Dropout(0.5, name="drop")
+    with pytest.raises(UpdateError, match="the state 'drop/step' would change within"):
+        gc.while_loop(lambda v: v[0] > 1.0, lambda v: drop(v, training=True), x)

@@ -679,7 +679,7 @@ def test_a_state_that_each_step_would_change_is_refused() -> None:
     layer = nn.RNN(Running())
     x = graphc.input("x", ("N", "T", D))
     assert str(layer(x).type) == f"f32[N,{D}]"
-    with pytest.raises(graphc.GraphcError, match="would change within the loop"):
+    with pytest.raises(graphc.GraphcError, match="would change within it"):
         layer(x, training=True)
 
 
