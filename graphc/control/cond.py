@@ -13,7 +13,7 @@ from typing import Any
 
 from graphc.autodiff.reverse import carry_back, stable_form
 from graphc.control.capture import enclose_together
-from graphc.control.structure import flatten, shape_of
+from graphc.control.structure import call_body, flatten, shape_of
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.ir.interpret import run_region
 from graphc.ir.leaves import make_args
@@ -148,8 +148,8 @@ def cond(
     args = make_args([t.type for t in inputs])
     since = next_serial()
     results = []
-    for branch in (then, otherwise):
-        found = branch(*args)
+    for role, branch in (("the first branch", then), ("the second branch", otherwise)):
+        found = call_body("cond", role, branch, *args)
         leaves, rebuild = flatten(found)
         results.append(([constant(v) for v in leaves], rebuild, shape_of(found)))
     (one, rebuild, form), (other, _, form_other) = results

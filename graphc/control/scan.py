@@ -15,7 +15,7 @@ from typing import Any
 from graphc.control.capture import enclose
 from graphc.control.roles import Scan, sliced
 from graphc.control.scan_op import SCAN
-from graphc.control.structure import Rebuild, flatten, shape_of
+from graphc.control.structure import Rebuild, call_body, flatten, shape_of
 from graphc.control.tidy import tidy
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.ir.dims import Size
@@ -75,9 +75,11 @@ def scan(
     slices, rebuild_x = flatten(xs)
     stepped = [constant(v) for v in slices]
     count = _count(stepped, length)
-    if truncate is not None and truncate < 1:
+    if truncate is not None and (type(truncate) is not int or truncate < 1):
         raise ArgumentError(
-            f"scan: truncate must be at least 1, not {truncate}", where=here().quoted
+            f"scan: truncate must be an int of at least 1, not {truncate!r}",
+            where=here().quoted,
+            help="it is how many steps the gradient goes back; None is all",
         )
     ticks = iota((count,), 0, int64)
     carry = [_argument(t.type) for t in inits]
@@ -89,7 +91,8 @@ def scan(
         iteration = outer * cast(constant(dim(count)), int64) + tick
     since = next_serial()
     with iterating(iteration):
-        found = body(rebuild_carry(carry), rebuild_x(x) if xs is not None else None)
+        given_x = rebuild_x(x) if xs is not None else None
+        found = call_body("scan", "the body", body, rebuild_carry(carry), given_x)
     new, ys, rebuild_y = _returned(found, init, inits)
     own = [*new, *ys]
     if lengths is not None:
@@ -125,7 +128,7 @@ def _count(stepped: Sequence[Tensor], length: Any) -> Size:
             where=here().quoted,
             help="give xs, or length=",
         )
-    count = as_size(length) if length is not None else stepped[0].shape[0]
+    count = _as_length(length) if length is not None else stepped[0].shape[0]
     for x in stepped:
         if x.shape[0] != count:
             first = "length=" if length is not None else f"{stepped[0]!r}"
@@ -135,6 +138,15 @@ def _count(stepped: Sequence[Tensor], length: Any) -> Size:
                 help="the steps are on the first axis; slice to equal lengths",
             )
     return count
+
+
+def _as_length(length: Any) -> Size:
+    try:
+        return as_size(length)
+    except ArgumentError as error:
+        raise ArgumentError(
+            f"scan: length: {error.message}", where=here().quoted, help=error.help
+        ) from None
 
 
 def _returned(
@@ -184,7 +196,8 @@ def check_carries(what: str, inits: Sequence[Tensor], new: Sequence[Tensor]) -> 
             where=here().quoted,
             help="cast or broadcast the first value to what the body returns"
             if kind is ShapeError
-            else f"cast what the body returns to {old.dtype}",
+            else f"start with a value of {now.dtype} (0.0 is a float, 0 an int), or "
+            f"cast what the body returns to {old.dtype}",
         )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from graphc.errors import ArgumentError
 from graphc.ir.nodes import Tensor
+from graphc.ir.origins import here
 
 Rebuild = Callable[[Sequence[Tensor]], Any]
 
@@ -43,6 +46,30 @@ def _walk(value: Any, leaves: list[Any]) -> Callable[[Any], Any]:
         return lambda given: kind([f(given) for f in parts])
     leaves.append(value)
     return next
+
+
+def call_body(what: str, role: str, body: Any, *args: Any) -> Any:
+    """Call a function that a user gave.
+
+    Raises:  ArgumentError if it is none, or takes other arguments.
+    """
+    if not callable(body):
+        raise ArgumentError(
+            f"{what}: {role} must be a function, not {body!r}",
+            where=here().quoted,
+            help="for example a lambda",
+        )
+    try:
+        inspect.signature(body).bind(*args)
+    except TypeError as error:
+        raise ArgumentError(
+            f"{what}: {role} is called with {len(args)} arguments: {error}",
+            details=[f"{role} takes {inspect.signature(body)}"],
+            where=here().quoted,
+        ) from None
+    except ValueError:  # some builtins have no signature to ask for
+        pass
+    return body(*args)
 
 
 def shape_of(value: Any) -> str:

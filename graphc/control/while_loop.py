@@ -14,11 +14,11 @@ from typing import Any
 
 from graphc.control.capture import enclose_together
 from graphc.control.scan import check_carries
-from graphc.control.structure import flatten, shape_of
+from graphc.control.structure import call_body, flatten, shape_of
 from graphc.errors import ArgumentError, DTypeError, ShapeError, UpdateError
 from graphc.ir.interpret import run_region
 from graphc.ir.leaves import make_args
-from graphc.ir.nodes import Node, Region, Tensor, make, next_serial
+from graphc.ir.nodes import Node, Region, Tensor, make, next_serial, topological
 from graphc.ir.op import FUNCTIONS, Controlled, NonDifferentiable, Op, Types, register
 from graphc.ir.origins import here
 from graphc.ir.types import bool_
@@ -141,15 +141,21 @@ def while_loop(
         )
     args = make_args([t.type for t in inits])
     since = next_serial()
-    test = constant(condition(rebuild(args)))
+    test = constant(call_body("while_loop", "the condition", condition, rebuild(args)))
     if test.type.dtype is not bool_ or test.shape != ():
         raise DTypeError(
             f"while_loop: the condition must be a bool scalar, it is {test.type}",
-            details=[f"made at {test.node.birth.quoted}"],
-            where=here().quoted,
+            where=test.node.birth.quoted or here().quoted,
             help="reduce it with graphc.all or graphc.any",
         )
-    found = body(rebuild(args))
+    if not {a.node for a in args} & set(topological([test])):
+        raise ArgumentError(
+            "while_loop: the condition does not depend on the carry, so the loop "
+            "would never end, or never begin",
+            where=here().quoted,
+            help="compare what the body changes; graphc.cond decides once",
+        )
+    found = call_body("while_loop", "the body", body, rebuild(args))
     if shape_of(found) != shape_of(init):
         raise ArgumentError(
             f"while_loop: the carry is {shape_of(init)} at first, the body returns "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphc.errors import DuplicateNameError, InputError, UpdateError
 from graphc.ir.dims import Dim, Size, balance, evaluate, names, prove_le
-from graphc.ir.leaves import is_input, is_state
+from graphc.ir.leaves import ARG, is_input, is_state
 from graphc.ir.nodes import Node, Tensor, leaf_name, local_key, topological
 from graphc.ir.op import Op, attr_items
 from graphc.ir.origins import Origin, fixed
@@ -87,6 +87,7 @@ class Graph:
         _check_updates(updates)
         raw = Graph(name, inputs, outputs, updates)
         _check_names(raw)
+        _check_closed(raw)
         return merge_equal(raw.replace(guards=_guards(raw.nodes)))
 
     def replace(
@@ -319,6 +320,20 @@ def merge_equal(graph: Graph) -> Graph:
 
 
 # --- checks of a declaration --------------------------------------------------------
+
+
+def _check_closed(graph: Graph) -> None:
+    """Check that no value of a body is used outside of it."""
+    order = topological(graph.roots)
+    users = {t: n for n in reversed(order) for t in n.inputs if t.node.op is ARG}
+    for arg, user in users.items():
+        raise InputError(
+            "the outputs depend on a value that is there only within the body of a "
+            f"loop, a branch or vmap: {arg.type}",
+            details=[f"used by {user.op.name} at {user.birth.quoted}"],
+            help="return what is needed from the body, and use what scan, cond or vmap "
+            "returns",
+        )
 
 
 def _check_names(graph: Graph) -> None:

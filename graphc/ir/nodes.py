@@ -103,13 +103,16 @@ class Node:
         return f"<{self.op.name} {', '.join(str(t) for t in self.types)}>"
 
 
-def _bool_error(tensor: Tensor) -> NoReturn:
+def _no_value(tensor: Tensor, what: str, help: str) -> NoReturn:
     raise DTypeError(
-        "a tensor has no truth value: it is a symbol, not a number",
-        where=tensor.node.birth.quoted,
-        help="use graphc.where(condition, a, b), or evaluate it first; "
-        "compare identities with `is`",
+        f"a tensor has no {what}: it is a symbol, not a number",
+        details=[repr(tensor)],
+        where=here().quoted,
+        help=help,
     )
+
+
+COMPUTE = "compute it with graphc.evaluate, or compile it and call the step"
 
 
 class Tensor:
@@ -170,14 +173,50 @@ class Tensor:
         return f"<Tensor{label} {self.type} = {self.node.op.name}{at}>"
 
     def __bool__(self) -> bool:
-        _bool_error(self)
+        _no_value(
+            self,
+            "truth value",
+            "use graphc.where(condition, a, b) or graphc.cond, or evaluate it first; "
+            "compare identities with `is`",
+        )
+
+    def __float__(self) -> NoReturn:
+        _no_value(self, "float value", COMPUTE)
+
+    def __int__(self) -> NoReturn:
+        _no_value(self, "int value", f"{COMPUTE}; x.astype('int32') converts a tensor")
+
+    def __index__(self) -> NoReturn:
+        _no_value(
+            self,
+            "value to index with",
+            f"{COMPUTE}; to read a tensor at it, index the tensor: x[i]",
+        )
+
+    def __format__(self, spec: str) -> str:
+        if spec:
+            _no_value(self, f"value to format as {spec!r}", COMPUTE)
+        return repr(self)
+
+    def __len__(self) -> int:
+        first = self.type.shape[0] if self.type.shape else None
+        if not isinstance(first, int):
+            what = (
+                "has no axes" if first is None else f"has the symbolic length {first}"
+            )
+            raise DTypeError(
+                f"{self!r} {what}, so len() has no answer",
+                where=here().quoted,
+                help="x.shape[0] is a size to declare with; graphc.dim(x.shape[0]) is "
+                "a tensor",
+            )
+        return first
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
         raise DTypeError(
             "a tensor has no elements: it is a symbol, not an array",
             where=self.node.birth.quoted,
-            help="compute it with graphc.evaluate, or compile it and call the step; "
-            "graphc has functions of NumPy's names for tensors",
+            help=f"{COMPUTE}; graphc has functions of NumPy's names for tensors",
         )
 
     def __iter__(self) -> NoReturn:
@@ -262,19 +301,36 @@ class Tensor:
         return _call("greater_equal", self, other)
 
     def __and__(self, other: Any) -> Tensor:
-        return _call("logical_and", self, other)
+        return _truth("&", "logical_and", self, other)
 
     def __or__(self, other: Any) -> Tensor:
-        return _call("logical_or", self, other)
+        return _truth("|", "logical_or", self, other)
 
     def __xor__(self, other: Any) -> Tensor:
-        return _call("logical_xor", self, other)
+        return _truth("^", "logical_xor", self, other)
+
+    def __rand__(self, other: Any) -> Tensor:
+        return _truth("&", "logical_and", other, self)
+
+    def __ror__(self, other: Any) -> Tensor:
+        return _truth("|", "logical_or", other, self)
+
+    def __rxor__(self, other: Any) -> Tensor:
+        return _truth("^", "logical_xor", other, self)
 
     def __invert__(self) -> Tensor:
-        return _call("logical_not", self)
+        return _truth("~", "logical_not", self)
 
     def __getitem__(self, key: Any) -> Tensor:
+        """Read elements, as NumPy does; see `graphc.getitem`."""
         return _call("getitem", self, key)
+
+    def __setitem__(self, key: Any, value: Any) -> NoReturn:
+        raise DTypeError(
+            f"a tensor cannot be assigned to: {self!r}",
+            where=here().quoted,
+            help="x = graphc.index_update(x, key, value) is a tensor with new elements",
+        )
 
     @property
     def T(self) -> Tensor:
@@ -372,6 +428,22 @@ class Tensor:
 def _call(name: str, *args: Any) -> Tensor:
     found: Tensor = FUNCTIONS[name](*args)
     return found
+
+
+def _truth(sign: str, name: str, *operands: Any) -> Tensor:
+    """Join truth values; on numbers the signs mean bits, of which there is no op."""
+    for operand in operands:
+        dtype = (
+            operand.dtype if isinstance(operand, Tensor) else np.asarray(operand).dtype
+        )
+        if str(dtype) != "bool":
+            raise DTypeError(
+                f"{sign} is for bools, not for {operand!r}",
+                where=here().quoted,
+                help=f"compare first, as in x > 0; or graphc.{name}, to which all but "
+                "0 is true",
+            )
+    return _call(name, *operands)
 
 
 class Region:

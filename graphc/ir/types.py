@@ -56,6 +56,9 @@ BY_SHORT = {d.short: d for d in DTYPES}
 DTypeLike = DType | str | type | np.dtype[Any]
 
 
+NARROW = {"int8", "int16", "uint8", "uint16", "float16"}
+
+
 def as_dtype(like: DTypeLike) -> DType:
     """Return the dtype that a name, a NumPy dtype or a DType means.
 
@@ -75,7 +78,11 @@ def as_dtype(like: DTypeLike) -> DType:
         raise DTypeError(
             f"unknown dtype {name!r}",
             where=here().quoted,
-            help="use one of " + ", ".join(d.name for d in DTYPES),
+            help="use one of "
+            + ", ".join(d.name for d in DTYPES)
+            + (
+                "; a call takes arrays of it, and widens them" if name in NARROW else ""
+            ),
         )
     return found
 
@@ -146,11 +153,14 @@ def as_size(like: object) -> Size:
         if like < 0:
             raise ArgumentError(
                 f"a dimension cannot be negative: {like}",
+                where=here().quoted,
                 help='give a symbolic dimension a name, such as "N"',
             )
         return int(like)
     raise ArgumentError(
-        f"not a dimension: {like!r}", help='use an int or a name such as "N"'
+        f"not a dimension: {like!r}",
+        where=here().quoted,
+        help='use an int or a name such as "N"',
     )
 
 

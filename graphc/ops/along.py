@@ -29,7 +29,14 @@ from graphc.ir.types import Shape, TensorType
 from graphc.ops.batching import batch_axis
 from graphc.ops.broadcast import broadcast_shapes, broadcast_to
 from graphc.ops.creation import concrete, constant
-from graphc.ops.indexing import Along, in_range, need_integers, np_place, place
+from graphc.ops.indexing import (
+    Along,
+    as_indices,
+    in_range,
+    need_integers,
+    np_place,
+    place,
+)
 from graphc.ops.reduction import normal_axes
 
 
@@ -120,19 +127,19 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Tensor:
         >>> graphc.evaluate(graphc.take_along_axis(x, [[1, 2, 0]], 1)).tolist()
         [[1.0, 2.0, 3.0]]
     """
-    tensor, places = constant(x), constant(indices)
+    tensor = constant(x)
     if axis is None:
         tensor, axis = tensor.reshape((-1,)), 0
-    tensor, places, at = paired("take_along_axis", tensor, places, axis)
+    tensor, places, at = paired("take_along_axis", tensor, indices, axis)
     return make1(TAKE_ALONG_AXIS, (tensor, places), Along(at))
 
 
-def paired(
-    what: str, x: Tensor, indices: Tensor, axis: int
-) -> tuple[Tensor, Tensor, int]:
+def paired(what: str, x: Tensor, given: Any, axis: int) -> tuple[Tensor, Tensor, int]:
     """Broadcast an array and its indices on all axes but one, which is returned."""
+    indices = constant(given)
     try:
         (at,) = normal_axes(axis, x.ndim)
+        as_indices(given, x.shape[at])
         if indices.ndim != x.ndim:
             raise ShapeError(
                 f"{{0}} has {x.ndim} axes, the indices {{1}} have {indices.ndim}",

@@ -98,7 +98,8 @@ def check_groups(outputs: Size, inputs: Size, per_group: Size, groups: Size) -> 
         raise ShapeError(
             f"{{0}} has {inputs} channels, {{1}} takes {per_group * groups}"
             + (f" ({per_group} in each of {groups} groups)" if groups != 1 else ""),
-            help="weights are [out channels, in channels / groups, ...]",
+            help="weights are [out channels, in channels / groups, ...], and channels "
+            'come second in the input; layout="NHWC" (or NWC, NDHWC) has them last',
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError
-from graphc.ir.dims import Size, evaluate
+from graphc.ir.dims import Dim, Size, evaluate
 from graphc.ir.leaves import make_input
 from graphc.ir.nodes import Array, Node, Tensor, make1
 from graphc.ir.op import (
@@ -258,7 +258,8 @@ def ones(shape: Any, dtype: DTypeLike = float32) -> Tensor:
 def constant(value: Any, dtype: DTypeLike | None = None) -> Tensor:
     """Make a constant from an array, nested lists or a number.
 
-    float64 arrays stay float64; Python floats become float32, ints int32.
+    float64 arrays stay float64; Python floats become float32, ints int32. A symbolic
+    size such as `x.shape[0]` becomes the scalar that `graphc.dim` returns.
     Raises:  DTypeError for arrays of objects, texts or complex numbers.
     Example:
         >>> import graphc
@@ -267,6 +268,8 @@ def constant(value: Any, dtype: DTypeLike | None = None) -> Tensor:
     """
     if isinstance(value, Tensor):
         return value
+    if isinstance(value, Dim):
+        return make1(DIM, (), Dimension(value))
     python = not isinstance(value, (np.ndarray, np.generic))
     array = np.asarray(value)
     if array.dtype.kind not in "bif":

@@ -24,7 +24,7 @@ from graphc.ops.batching import move_axes
 from graphc.ops.broadcast import broadcast_shapes, broadcast_to
 from graphc.ops.creation import constant
 from graphc.ops.gather import GATHER, Points
-from graphc.ops.indexing import TAKE, Along
+from graphc.ops.indexing import TAKE, Along, as_indices
 from graphc.ops.shape import SLICE, Slices, reshape
 
 
@@ -69,8 +69,8 @@ def getitem(x: Any, key: Any) -> Tensor:
     first where a slice or None stands between them, as in NumPy. In arrays a negative
     index counts from the end and one out of range is clamped.
     Raises:  ArgumentError for another kind of index, ShapeError for an int that is
-             out of range; a range that depends on a symbolic size is checked when
-             sizes are bound.
+             out of range, alone or in a list; a range that depends on a symbolic size
+             is checked when sizes are bound.
     """
     tensor = constant(x)
     try:
@@ -112,7 +112,6 @@ def read_points(x: Tensor, key: Key) -> Tensor:
 def read_key(x: Tensor, key: Any) -> Key:
     """Read a key for a tensor. Errors name the tensor as {0}."""
     keys = _spread(list(key) if isinstance(key, tuple) else [key], x.ndim)
-    arrays = {i: _index_array(k) for i, k in enumerate(keys) if _is_array(k)}
     ranges: list[tuple[Size, Size, int]] = []  # of each axis of x
     sub: list[Size] = []
     named: dict[int, Tensor] = {}  # axis of sub -> array
@@ -139,8 +138,8 @@ def read_key(x: Tensor, key: Any) -> Key:
         if not advanced:
             front = len(others)
         advanced.append(place)
-        if place in arrays:
-            named[len(sub)] = arrays[place]
+        if _is_array(k):
+            named[len(sub)] = _index_array(k, size)
             sub.append(size)
             ranges.append((0, size, 1))
         else:
@@ -188,9 +187,10 @@ def _is_array(k: Any) -> bool:
     )
 
 
-def _index_array(k: Any) -> Tensor:
-    """Return an array of indices as a tensor of integers."""
-    found = constant(np.array(k, np.int32) if isinstance(k, list) and not k else k)
+def _index_array(k: Any, size: Size) -> Tensor:
+    """Return an array of indices of an axis as a tensor of integers."""
+    empty = isinstance(k, list) and not k
+    found = as_indices(np.array(k, np.int32) if empty else k, size)
     if found.dtype is bool_:
         raise DTypeError(
             "an index cannot be a boolean mask: how many elements it selects is known "

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError, ShapeError
-from graphc.ir.dims import Size
+from graphc.ir.dims import Size, evaluate, names
 from graphc.ir.nodes import Node, Tensor, explain, make1
 from graphc.ir.op import (
     Check,
@@ -167,6 +167,24 @@ TAKE = register(
 )
 
 
+def as_indices(given: Any, size: Size) -> Tensor:
+    """Return indices as a tensor; numbers that are written down are checked.
+
+    What a tensor holds is known when it runs, and clamped; a number out of range that
+    stands in the program is a mistake.
+
+    Raises:  ShapeError if one is out of range of an axis of this size.
+    """
+    indices = constant(given)
+    if isinstance(given, Tensor) or indices.dtype.kind != "i" or names(size):
+        return indices
+    n = evaluate(size, {})
+    wrong = [int(k) for k in np.asarray(given).ravel() if not -n <= k < n]
+    if wrong:
+        raise ShapeError(f"index {wrong[0]} is out of range for an axis of size {n}")
+    return indices
+
+
 @public
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     """Read the elements that indices name along an axis (None: of x flattened).
@@ -174,15 +192,17 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     Shapes:  x [V, D], indices i32[N], axis=0 -> [N, D]
     Math:    dx = g summed into the places that were read
     A negative index counts from the end; one out of range is clamped.
-    Raises:  DTypeError if the indices are no integers.
+    Raises:  DTypeError if the indices are no integers, ShapeError if they are numbers
+             out of range of an axis whose size is known.
     """
-    tensor, places = constant(x), constant(indices)
+    tensor = constant(x)
     if axis is None:
         tensor, axis = reshape(tensor, (-1,)), 0
     try:
         (at,) = normal_axes(axis, tensor.ndim)
-    except ArgumentError as error:
-        raise explain(error, "take", [tensor, places]) from None
+        places = as_indices(indices, tensor.shape[at])
+    except (ArgumentError, ShapeError) as error:
+        raise explain(error, "take", [tensor]) from None
     return make1(TAKE, (tensor, places), Along(at))
 
 

@@ -42,7 +42,7 @@ from graphc.ops.gather import (
     np_index,
 )
 from graphc.ops.getitem import Key, read_key, read_slices
-from graphc.ops.indexing import SCATTER_ADD, Scatter, place
+from graphc.ops.indexing import SCATTER_ADD, Scatter, as_indices, place
 from graphc.ops.reduction import normal_axes
 from graphc.ops.shape import reshape
 
@@ -179,11 +179,12 @@ def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Tensor:
         >>> graphc.evaluate(y).tolist()
         [6.0, 0.0, 2.0]
     """
-    tensor, places = constant(x), constant(indices)
+    tensor = constant(x)
     try:
         (at,) = normal_axes(axis, tensor.ndim)
-    except ArgumentError as error:
-        raise explain(error, "scatter_add", [tensor, places]) from None
+        places = as_indices(indices, tensor.shape[at])
+    except (ArgumentError, ShapeError) as error:
+        raise explain(error, "scatter_add", [tensor]) from None
     shape = (*tensor.shape[:at], *places.shape, *tensor.shape[at + 1 :])
     values = _values("scatter_add", tensor, updates, shape)
     found: Tensor = tensor + make1(
@@ -204,11 +205,11 @@ def put_along_axis(x: Any, indices: Any, values: Any, axis: int | None) -> Tenso
     Raises:  DTypeError if the indices are no integers, ShapeError if shapes do not
              fit.
     """
-    tensor, places = constant(x), constant(indices)
+    tensor = constant(x)
     if axis is None:
         flat = reshape(tensor, (-1,))
-        return reshape(put_along_axis(flat, places, values, 0), tensor.shape)
-    wide, places, at = paired("put_along_axis", tensor, places, axis)
+        return reshape(put_along_axis(flat, indices, values, 0), tensor.shape)
+    wide, places, at = paired("put_along_axis", tensor, indices, axis)
     if wide.shape != tensor.shape:
         error = ShapeError("the indices {1} have more elements beside the axis")
         raise explain(error, "put_along_axis", [tensor, places])

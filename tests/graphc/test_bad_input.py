@@ -332,3 +332,29 @@ def test_an_empty_batch_works():
     assert found["rows"].shape == (0, 2)
     assert found["sum"] == 0
     assert np.isnan(found["mean"])
+
+
+def test_a_symbol_is_no_number():
+    x = graphc.input("x", (3, "N"))
+    for use, what in (
+        (lambda: float(x), "no float value"),
+        (lambda: int(x), "no int value"),
+        (lambda: [1, 2][x], "no value to index with"),
+        (lambda: f"{x:.2f}", "no value to format as '.2f'"),
+        (lambda: x.__setitem__(0, 1.0), "cannot be assigned to"),
+        (lambda: len(x[0]), "the symbolic length N"),
+        (lambda: len(x[0, 0]), "has no axes"),
+    ):
+        with pytest.raises(graphc.errors.DTypeError, match=what) as error:
+            use()
+        assert "test_bad_input.py" in str(error.value)
+    assert len(x) == 3
+    assert f"{x}" == repr(x)
+
+
+def test_a_symbolic_size_is_a_number_to_compute_with():
+    x = graphc.input("x", ("N", 3))
+    n = x.shape[0]
+    mean = graphc.sum(x) / n
+    assert mean.dtype.name == "float32"
+    assert graphc.compile([x], [mean, n * x[0, 0]])(np.ones((4, 3))) == [3, 4]

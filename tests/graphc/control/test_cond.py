@@ -7,7 +7,7 @@ import pytest
 
 import graphc as gc
 from graphc import nn
-from graphc.errors import DTypeError, ShapeError
+from graphc.errors import ArgumentError, DTypeError, ShapeError
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
@@ -79,3 +79,11 @@ def test_layers_change_their_states_in_the_branch_that_is_taken(backend: str) ->
     step(given, True)
     assert counter.value == 1
     np.testing.assert_allclose(mean.value, 0.01 * given.mean(0), 1e-5)
+
+
+def test_branches_that_are_no_functions_of_the_operands_are_refused() -> None:
+    x = gc.input("x", ())
+    with pytest.raises(ArgumentError, match="first branch must be a function, not 1"):
+        gc.cond(x > 0.0, 1.0, lambda v: v, x)
+    with pytest.raises(ArgumentError, match="second branch is called with 1 argument"):
+        gc.cond(x > 0.0, lambda v: v, lambda: 2.0, x)

@@ -14,6 +14,7 @@ from graphc.errors import (
     ArgumentError,
     DTypeError,
     GraphcError,
+    InputError,
     ShapeError,
     UpdateError,
 )
@@ -373,3 +374,30 @@ def test_a_state_that_each_step_would_change_is_refused() -> None:
     norm = nn.BatchNormalization(name="norm")
     with pytest.raises(UpdateError, match="'norm/moving_mean' would change within"):
         gc.scan(lambda c, v: (c, norm(v, training=True)), 0.0, x)
+
+
+def test_functions_that_do_not_fit_are_refused_before_they_are_called() -> None:
+    x = gc.input("x", ("T",))
+    assert "must be a function, not 3" in message(
+        ArgumentError, lambda: gc.scan(3, 0.0, x)
+    )
+    found = message(ArgumentError, lambda: gc.scan(lambda c: c, 0.0, x))
+    assert "called with 2 arguments" in found
+    assert "the body takes (c)" in found
+    for wrong in (1.5, "a", True):
+        found = message(ArgumentError, lambda w=wrong: gc.scan(add, 0.0, x, truncate=w))
+        assert f"truncate must be an int of at least 1, not {wrong!r}" in found
+
+
+def test_a_value_of_the_body_does_not_leave_it() -> None:
+    x = gc.input("x", ("T",))
+    kept: list[Tensor] = []
+
+    def body(c: Tensor, v: Tensor) -> tuple[Tensor, None]:
+        kept.append(c * 2.0)
+        return c + v, None
+
+    gc.scan(body, 0.0, x)
+    with pytest.raises(InputError, match="only within the body of a loop") as error:
+        gc.compile([x], kept[0])
+    assert "kept.append(c * 2.0)" in str(error.value)

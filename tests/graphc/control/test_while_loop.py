@@ -98,3 +98,10 @@ def test_a_layer_that_would_change_a_state_is_refused() -> None:
     drop = nn.Dropout(0.5, name="drop")
     with pytest.raises(UpdateError, match="the state 'drop/step' would change within"):
         gc.while_loop(lambda v: v[0] > 1.0, lambda v: drop(v, training=True), x)
+
+
+def test_a_condition_that_no_step_changes_is_refused() -> None:
+    x = gc.input("x", ())
+    for condition in (lambda v: True, lambda v: x > 0.0):
+        with pytest.raises(ArgumentError, match="does not depend on the carry"):
+            gc.while_loop(condition, lambda v: v + 1.0, 0.0)

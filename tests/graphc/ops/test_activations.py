@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.errors import ArgumentError, GradientError, ShapeError
+from graphc.errors import ArgumentError, DTypeError, GradientError, ShapeError
 from graphc.ir.graph import Graph
 from graphc.ir.nodes import Tensor
 from graphc.ir.op import OPS
@@ -159,10 +159,24 @@ def test_what_numbers_are(dtype: str) -> None:
 def test_exclusive_or() -> None:
     x, y = gc.input("x", ("N",), "int32"), gc.input("y", ("N",), "bool")
     a, b = np.array([0, 2, -1, 0], np.int32), np.array([True, True, False, False])
-    for found in both([x, y], x ^ y, [a, b]):
+    for found in both([x, y], (x != 0) ^ y, [a, b]):
         np.testing.assert_array_equal(found, np.logical_xor(a, b))
     with pytest.raises(GradientError, match="only floats have a gradient"):
-        gc.grad(x ^ y, y)
+        gc.grad(gc.logical_xor(x, y), y)
+
+
+def test_signs_of_logic_are_for_bools() -> None:
+    x, p = gc.input("x", ("N",), "int32"), gc.input("p", ("N",), "bool")
+    assert ((p & True).type, (True | p).type, (~p).type) == (p.type,) * 3
+    for sign, use in (
+        ("&", lambda: p & x),
+        ("|", lambda: x | p),
+        (r"\^", lambda: p ^ 1),
+        ("~", lambda: ~x),
+    ):
+        with pytest.raises(DTypeError, match=f"{sign} is for bools") as error:
+            use()
+        assert "graphc.logical_" in str(error.value)
 
 
 # --- functions ------------------------------------------------------------------------

@@ -123,6 +123,33 @@ def test_tensors_as_indices() -> None:
     assert one == a[3, 1]
 
 
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_single_indices_on_every_axis(backend: str) -> None:
+    x = gc.input("x", (3, 4))
+    i, j = gc.input("i", (), "int32"), gc.input("j", (), "int32")
+    made = [x[i, j], gc.index_update(x, (i, j), 7.0), gc.index_add(x, (i, j), 7.0)]
+    a = np.arange(12, dtype="f").reshape(3, 4)
+    one, put, added = gc.compile([x, i, j], made, backend=backend)(a, 2, -1)
+    assert one == 11
+    assert put.sum() == a.sum() - 11 + 7
+    assert (added - a)[2, 3] == 7
+
+
+def test_numbers_out_of_range_are_refused_where_they_are_written() -> None:
+    x = gc.input("x", (3, 4))
+    for use in (
+        lambda: gc.take(x, [0, 3], 0),
+        lambda: x[[0, -4]],
+        lambda: x[:, np.array([4])],
+        lambda: gc.scatter_add(x, [3], gc.ones((1, 4))),
+        lambda: gc.take_along_axis(x, [[9, 0, 0, 0]], 0),
+        lambda: gc.index_add(x, [3], 1.0),
+    ):
+        with pytest.raises(ShapeError, match="is out of range for an axis of size"):
+            use()
+    assert gc.take(gc.input("y", ("N",)), [9]).type == x[0, :1].type
+
+
 def test_keys_that_are_refused() -> None:
     x = gc.input("x", (3, 4))
     mask = gc.input("m", (3,), "bool")
@@ -206,7 +233,7 @@ def test_embeddings_have_no_dense_one_hot() -> None:
 
 def test_scatter_add() -> None:
     x, u = gc.input("x", (4, 2)), gc.input("u", (3, 2))
-    y = gc.scatter_add(x, [0, -1, 9], u)
+    y = gc.scatter_add(x, gc.constant([0, -1, 9]), u)
     a, b = np.ones((4, 2), "f"), np.arange(6, dtype="f").reshape(3, 2)
     wanted = a.copy()
     np.add.at(wanted, [0, 3, 3], b)
