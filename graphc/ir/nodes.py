@@ -186,13 +186,6 @@ class Tensor:
     def __int__(self) -> NoReturn:
         _no_value(self, "int value", f"{COMPUTE}; x.astype('int32') converts a tensor")
 
-    def __index__(self) -> NoReturn:
-        _no_value(
-            self,
-            "value to index with",
-            f"{COMPUTE}; to read a tensor at it, index the tensor: x[i]",
-        )
-
     def __format__(self, spec: str) -> str:
         if spec:
             _no_value(self, f"value to format as {spec!r}", COMPUTE)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphc.control.cond import COND
-from graphc.control.scan_op import SCAN, Scan
+from graphc.control.roles import Scan
+from graphc.control.scan_op import SCAN
 from graphc.control.while_loop import WHILE
 from graphc.ir.nodes import Node, Tensor, leaf_name
 from graphc.viz.labels import short

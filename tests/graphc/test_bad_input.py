@@ -339,7 +339,6 @@ def test_a_symbol_is_no_number():
     for use, what in (
         (lambda: float(x), "no float value"),
         (lambda: int(x), "no int value"),
-        (lambda: [1, 2][x], "no value to index with"),
         (lambda: f"{x:.2f}", "no value to format as '.2f'"),
         (lambda: x.__setitem__(0, 1.0), "cannot be assigned to"),
         (lambda: len(x[0]), "the symbolic length N"),
