@@ -8,7 +8,8 @@ and nothing else is rearranged. Integers wrap. Comparisons give a Mask.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from numba.core import types
@@ -25,6 +26,27 @@ CONTRACT = ("contract",)
 Emit = Callable[..., Any]
 
 
+@dataclass(frozen=True)
+class Operator:
+    """What one of Python's operators does with vectors of one type."""
+
+    accepts: Callable[[Any], bool]
+    emit: Emit  # (type of the operands, builder, *values) -> value
+    mask: bool
+
+    def result(self, kinds: Sequence[Any]) -> Vec | Mask | None:
+        """Return the type that it makes of operands of these types, if any."""
+        first = kinds[0]
+        if not isinstance(first, Vec | Mask) or not self.accepts(first):
+            return None
+        if any(kind != first for kind in kinds[1:]):
+            return None
+        return Mask(first.lanes) if self.mask else first
+
+
+OPERATORS: dict[Any, Operator] = {}
+
+
 # ---- operators -----------------------------------------------------------------------
 
 
@@ -32,6 +54,7 @@ def _operator(
     function: Any, accepts: Callable[[Any], bool], emit: Emit, mask: bool = False
 ) -> None:
     """Give one of Python's operators a meaning on vectors of one type."""
+    meaning = OPERATORS[function] = Operator(accepts, emit, mask)
 
     class Template(AbstractTemplate):
         key = function
@@ -39,12 +62,9 @@ def _operator(
         metadata = {"target": "cpu"}  # noqa: RUF012
 
         def generic(self, args: Any, kws: Any) -> Any:
-            first = args[0]
-            if not isinstance(first, Vec | Mask) or not accepts(first):
+            result = meaning.result(args)
+            if result is None:
                 return None
-            if len(args) == 2 and args[1] != first:
-                return None
-            result = Mask(first.lanes) if mask else first
             return signature(result, *args)  # type: ignore[no-untyped-call]
 
     infer_global(function)(Template)  # type: ignore[no-untyped-call]

@@ -9,8 +9,10 @@ holds the addresses of buffers and their sizes; the call computes share ``t`` of
 
     address(scale)      # native code, C calling convention: void(int64 *, int64, int64)
 
-The decorator only records the function. Numba's front end (bytecode to typed IR to LLVM
-IR) is run when an address is asked for and the cache of ``native.py`` does not have it.
+The decorator only records the function. It is compiled when an address is asked for and
+the cache of ``native.py`` does not have it: to LLVM IR in one walk over its syntax tree
+where it keeps to what `direct.py` knows, as all generated nests do, else by Numba's
+front end.
 The cache knows a kernel by its structure: the bytecode and constants of the function
 and of the functions it calls. Names, comments, docstrings and line numbers are no part
 of it, so equal kernels are compiled once, wherever they stand.
@@ -110,16 +112,23 @@ class Kernel:
         native.c_function(address(self), 3)(args.ctypes.data, t, nt)
 
     def begin(self) -> None:
-        """Run Numba's front end now, and LLVM beside what this thread does next."""
+        """Write LLVM IR now, and compile it beside what this thread does next."""
         known = self._native or self._made or _LOADED.get(self.key)
         if known is None and not native.is_cached(self.key):
             module = self._lowered(self.symbol)
             self._made = native.in_background(lambda: self._optimized(module))
 
     def _lowered(self, symbol: str) -> ModuleRef:
-        from .frontend import lower
+        from . import direct
+        from .expressions import Beyond
 
-        return lower(self.function, self.arguments, self.returns, symbol)
+        asked = self.function, self.arguments, self.returns, symbol
+        try:
+            return direct.lower(*asked)
+        except Beyond:
+            from . import frontend
+
+            return frontend.lower(*asked)
 
     def _optimized(self, module: ModuleRef) -> ModuleRef:
         native.optimize(module, vectorize=self.vectorize, unroll=self.unroll)

@@ -136,6 +136,12 @@ def _engine() -> llvm.ExecutionEngine:
     return llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
 
 
+@cache
+def data_layout() -> str:
+    """Return how the target lays out data, as a module says it."""
+    return str(_machine().target_data)
+
+
 def optimize(
     module: llvm.ModuleRef, *, vectorize: bool = False, unroll: bool = False
 ) -> None:
