@@ -36,7 +36,7 @@ class Options:
     """Bounds of a group: tensors it reads, tensors it writes, ops it holds."""
 
     max_inputs: int = 16
-    max_outputs: int = 6
+    max_outputs: int = 8
     max_ops: int = 64
 
 

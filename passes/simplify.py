@@ -6,7 +6,8 @@
 
 The equations stand in `rules/`, with what they do to inf and NaN beside them. Nodes
 that need no work at all go too: a reshape or a slice to the same shape, a cast to
-the same dtype, a sum over no axis.
+the same dtype, a sum over no axis. Pieces that lie beside each other are joined (see
+`joining.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.nodes import Node, Tensor, make1
 from graphc.ir.rewrite import rewrite
 from graphc.ops.creation import FULL, Full
+from graphc.passes.joining import joined_pads, lowered_reshape
 from graphc.passes.registry import graph_pass
 from graphc.passes.rules import SIMPLIFY
 
@@ -46,4 +48,8 @@ def _trivial(node: Node, inputs: tuple[Tensor, ...]) -> Sequence[Tensor] | None:
         value = result.dtype.numpy.type(inputs[0].node.attrs.value).item()
         if not result.dtype.is_float or inputs[0].dtype.kind != "f":
             return (make1(FULL, (), Full(result.dtype, result.shape, value)),)
+    for join in (joined_pads, lowered_reshape):
+        found = join(node, inputs)
+        if found is not None:
+            return (found,)
     return None

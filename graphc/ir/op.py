@@ -104,10 +104,13 @@ class Pointwise:
     """The element at an index, as an expression over elements of the inputs.
 
     layout: it moves elements and computes nothing, so it is free to repeat it.
+    pieces: where the result is its inputs beside each other, the axis along which they
+    lie: a nest may store each where it belongs, instead of choosing element by element.
     """
 
     rule: Callable[[Site], Expr]
     layout: bool = False
+    pieces: Callable[[Any], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

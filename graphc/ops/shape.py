@@ -332,7 +332,7 @@ CONCATENATE = register(
         infer=_concatenate_infer,
         evaluate=lambda arrays, m: np.concatenate(arrays, axis=m.attrs.axis),
         gradient=_concatenate_gradient,
-        lower=Pointwise(_concatenate_lower),
+        lower=Pointwise(_concatenate_lower, pieces=lambda attrs: int(attrs.axis)),
         doc="the inputs one after another along an axis;  each gets its slice of g",
         # A load beside the piece that is chosen is clamped into its buffer, which
         # therefore must not be empty.

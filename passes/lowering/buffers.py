@@ -8,25 +8,45 @@ from typing import Any
 
 import numpy as np
 
+from graphc.ir.dims import Size
 from graphc.ir.nodes import Tensor
 from graphc.ir.program import Buffer, Space
-from graphc.ir.scalar import Expr
+from graphc.ir.scalar import Expr, size_of
 from graphc.ir.types import TensorType
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a tensor lies: a buffer, or the part of it at these leading indices.
+    """Where a tensor lies: a buffer, or a part of it.
 
-    The steps of a scan lie behind each other in one buffer; step t is at `(t,)`.
+    lead: leading indices. The steps of a scan lie behind each other in one buffer; step
+    t is at `(t,)`. shift: what to add to each further index; empty for nothing. The
+    pieces of a `concatenate` lie beside each other.
     """
 
     buffer: str
     lead: tuple[Expr, ...] = ()
+    shift: tuple[Size, ...] = ()
 
     def at(self, *index: Expr) -> Place:
         """Return the part at further indices."""
         return Place(self.buffer, (*self.lead, *index))
+
+    def shifted(self, ndim: int, axis: int, start: Size) -> Place:
+        """Return the part of a tensor with `ndim` axes that begins there."""
+        shift = list(self.shift or (0,) * ndim)
+        shift[axis] = shift[axis] + start
+        return Place(self.buffer, self.lead, tuple(shift))
+
+    def index(self, index: Sequence[Expr]) -> tuple[Expr, ...]:
+        """Return where in the buffer the element at an index is."""
+        if not self.shift:
+            return (*self.lead, *index)
+        moved = (
+            i if start == 0 else i + size_of(start)
+            for i, start in zip(index, self.shift, strict=True)
+        )
+        return (*self.lead, *moved)
 
 
 @dataclass

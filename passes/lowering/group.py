@@ -11,7 +11,7 @@ of a group is asked for at just that point, or the group is not one nest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphc.errors import LoweringError
@@ -78,13 +78,14 @@ class GroupLowering:
         )
         inner: tuple[LoopAxis, ...] = ()
         full: Shape | None = None
+        outputs = [part for t, place in self.outputs for part in self._pieces(t, place)]
         if anchor is None:
-            shapes = {_solid(t.shape) for t, _ in self.outputs}
+            shapes = {_solid(t.shape) for t, _ in outputs}
             if len(shapes) != 1:
                 raise NotOneNest(
                     f"outputs of several shapes: {sorted(map(str, shapes))}"
                 )
-            axes = _axes("i", self.outputs[0][0].shape)
+            axes = _axes("i", outputs[0][0].shape)
         else:
             result = anchor.results[0]
             axes = _axes("i", result.shape)
@@ -101,11 +102,9 @@ class GroupLowering:
                 )
         self._point = tuple(axis(a.name) for a in axes)
         stores: dict[tuple[LoopAxis, ...], list[Store]] = {}
-        for tensor, place in self.outputs:
+        for tensor, place in outputs:
             index, along = self._place(tensor, axes, full, anchor, inner)
-            store = Store(
-                place.buffer, (*place.lead, *index), self.value(tensor, index)
-            )
+            store = Store(place.buffer, place.index(index), self.value(tensor, index))
             stores.setdefault(along, []).append(store)
         return Nest(
             name,
@@ -114,6 +113,25 @@ class GroupLowering:
             labels=self.labels,
             nodes=tuple(self.nodes),
         )
+
+    def _pieces(self, tensor: Tensor, place: Place) -> Iterator[tuple[Tensor, Place]]:
+        """Yield what is stored for an output, and where: equal pieces one by one."""
+        node = tensor.node
+        how = node.op.lower
+        shapes = {t.shape for t in node.inputs}
+        if (
+            tensor in self.sources
+            or not isinstance(how, Pointwise)
+            or how.pieces is None
+            or len(shapes) != 1
+        ):
+            yield tensor, place
+            return
+        axis = how.pieces(node.attrs)
+        start: Size = 0
+        for piece in node.inputs:
+            yield from self._pieces(piece, place.shifted(tensor.ndim, axis, start))
+            start = start + piece.shape[axis]
 
     def _place(
         self,

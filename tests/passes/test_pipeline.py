@@ -90,7 +90,7 @@ def test_steps_print_and_parse_back(text) -> None:
 
 def test_a_step_prints_all_its_options() -> None:
     (step,) = parse_pipeline("fuse{max_inputs=8}")
-    assert str(step) == "fuse{max_inputs=8, max_outputs=6, max_ops=64}"
+    assert str(step) == "fuse{max_inputs=8, max_outputs=8, max_ops=64}"
 
 
 def test_options_of_every_kind_print_and_parse_back() -> None:
