@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from benchmarks import agreement, table
+from benchmarks.machine import Limits, measure
 from benchmarks.peers import PEERS, UnsupportedError
 from benchmarks.timing import compile_times, in_turns
 from benchmarks.worker import PeerError, Worker, limit_threads
@@ -37,15 +38,13 @@ def main(
     """
     threads = threads or _cores()
     limit_threads(threads)
-    from benchmarks import machine  # its Numba counts threads when it is imported
-
     names = _chosen(only or [])
     console = Console(width=150)
     installed = [p for p in _named(peers) if PEERS[p].installed]
     for missing in sorted({*_named(peers)} - {*installed}):
         console.print(f"{missing}: not installed")
-    limits = machine.measure(threads)
-    rows = []
+    limits = measure(threads)
+    rows: list[table.Row] = []
     with contextlib.ExitStack() as stack:
         workers = {p: stack.enter_context(Worker(p)) for p in installed}
         for name in names:
@@ -59,18 +58,23 @@ def main(
             for peer in row.times if compiling else ():
                 row.compiling[peer] = compile_times(peer, name)
             rows.append(row)
+            console.print(table.line(row), markup=False)
+            if to_json:  # after each, as a run takes long and may be cut short
+                _write(to_json, rows, limits)
     console.print(table.speed(rows, installed, limits))
     console.print(table.other(rows, installed))
-    if to_json:
-        found = {
-            "threads": threads,
-            "gflops_limit": limits.flops / 1e9,
-            "gflops_limit_of_one": limits.flops_of_one / 1e9,
-            "gbytes_limit": limits.bytes / 1e9,
-            "geometric_mean": table.geometric_mean(rows),
-            "rows": [row.record(limits) for row in rows],
-        }
-        to_json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def _write(path: Path, rows: list[table.Row], limits: Limits) -> None:
+    found = {
+        "threads": limits.threads,
+        "gflops_limit": limits.flops / 1e9,
+        "gflops_limit_of_one": limits.flops_of_one / 1e9,
+        "gbytes_limit": limits.bytes / 1e9,
+        "geometric_mean": table.geometric_mean(rows),
+        "rows": [row.record(limits) for row in rows],
+    }
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def _measured(

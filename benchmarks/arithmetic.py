@@ -8,7 +8,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-BETA_1, BETA_2, EPSILON, MOMENTUM = 0.9, 0.999, 1e-8, 0.9
+BETA_1, BETA_2, MOMENTUM = 0.9, 0.999, 0.9
+
+# Adam's epsilon stands beside v, or, in PyTorch, beside the corrected v: so small it
+# makes no difference.
+EPSILON = 1e-12
 
 Pair = tuple[Any, Any]
 

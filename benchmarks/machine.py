@@ -117,6 +117,7 @@ def _triad(context: Any, a: Any, b: Any, c: Any, count: Any) -> Any:
 
 def measure(threads: int) -> Limits:
     """Return the limits of so many threads."""
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
     one, every = _flops(1), _flops(threads)
     return Limits(one, every, _bytes(threads), threads)
 

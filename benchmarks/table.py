@@ -81,6 +81,13 @@ class Row:
         }
 
 
+def line(row: Row) -> str:
+    """Return a row in short, for those who wait."""
+    times = (f"{peer} {t.least * 1e6:.1f}" for peer, t in row.times.items())
+    found = "" if row.fastest is None else f"; {row.fastest:.2f} of {row.work.floor:g}"
+    return f"{row.work.name}: {', '.join(times)} us{found}"
+
+
 def geometric_mean(rows: Iterable[Row]) -> float | None:
     """Return that of the ratios to the fastest peer."""
     ratios = [r.fastest for r in rows if r.fastest is not None]
