@@ -7,17 +7,19 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from benchmarks import agreement, table
-from benchmarks.machine import Limits, measure
 from benchmarks.peers import PEERS, UnsupportedError
 from benchmarks.timing import compile_times, in_turns
 from benchmarks.worker import PeerError, Worker, limit_threads
 from benchmarks.workloads import WORKLOADS, Workload
+
+if TYPE_CHECKING:
+    from benchmarks.machine import Limits
 
 ALL = ",".join(PEERS)
 
@@ -38,6 +40,8 @@ def main(
     """
     threads = threads or _cores()
     limit_threads(threads)
+    from benchmarks.machine import measure  # Numba counts threads at its import
+
     names = _chosen(only or [])
     console = Console(width=150)
     installed = [p for p in _named(peers) if PEERS[p].installed]

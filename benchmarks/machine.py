@@ -117,9 +117,9 @@ def _triad(context: Any, a: Any, b: Any, c: Any, count: Any) -> Any:
 
 def measure(threads: int) -> Limits:
     """Return the limits of so many threads."""
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
     one, every = _flops(1), _flops(threads)
-    return Limits(one, every, _bytes(threads), threads)
+    # On a busy machine all cores may never be free at once.
+    return Limits(one, max(one, every), _bytes(threads), threads)
 
 
 def _best(run: Callable[[], Any]) -> float:

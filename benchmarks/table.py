@@ -5,13 +5,15 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from benchmarks.machine import Limits
 from benchmarks.timing import Times
 from benchmarks.workloads import Workload
+
+if TYPE_CHECKING:
+    from benchmarks.machine import Limits
 
 NEAR = 0.97  # of the floor counts, the machine is shared
 
