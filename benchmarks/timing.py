@@ -9,10 +9,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
-Step = Callable[[], float]
+WARM_UP, REST, TURN = 0.1, 0.01, 0.03  # seconds
+
+
+class Timed(Protocol):
+    """What runs a number of times and tells how long that took."""
+
+    def time(self, runs: int) -> float:
+        """Return the seconds that so many runs take."""
 
 
 @dataclass(frozen=True)
@@ -23,54 +32,60 @@ class Times:
     median: float
 
 
-def in_turns(steps: Mapping[str, Step], seconds: float = 10.0) -> dict[str, Times]:
+def in_turns(steps: Mapping[str, Timed], seconds: float = 10.0) -> dict[str, Times]:
     """Time steps round by round, each for some ms in each round.
 
-    Everybody meets the same weather: a round runs all of them one after another.
+    Everybody meets the same weather: a round runs all of them one after another. Before
+    a turn is a rest, in which the threads of the one before stop to spin. The first run
+    of a turn is not counted, as it wakes threads and fills caches again.
     """
     counts = {}
     for name, step in steps.items():
-        for _ in range(5):
-            step()
-        start = time.perf_counter()
-        step()
-        once = time.perf_counter() - start
-        counts[name] = max(1, int(0.03 / once))
+        end = time.perf_counter() + WARM_UP
+        once = step.time(1)
+        while time.perf_counter() < end:
+            once = min(once, step.time(1))
+        counts[name] = max(1, int(TURN / once))
     found: dict[str, list[float]] = {name: [] for name in steps}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(next(iter(found.values()))) < 5:
         for name, step in steps.items():
-            start = time.perf_counter()
-            for _ in range(counts[name]):
-                step()
-            found[name].append((time.perf_counter() - start) / counts[name])
+            time.sleep(REST)
+            step.time(1)
+            found[name].append(step.time(counts[name]) / counts[name])
     return {n: Times(min(t), statistics.median(t)) for n, t in found.items()}
 
 
-def first_step(peer: str, workload: str, cache: str) -> float:
+FIRST_STEP = """
+import sys, time
+from benchmarks.peers import PEERS
+from benchmarks.workloads import WORKLOADS
+build, work = PEERS[sys.argv[1]].load(), WORKLOADS[sys.argv[2]]
+work.weights() if hasattr(work, "weights") else None
+start = time.perf_counter()
+build(work).run()
+print(time.perf_counter() - start)
+"""
+
+
+def first_step(peer: str, workload: str, cache: Path) -> float:
     """Return the seconds from declaration to the end of the first step.
 
     In a fresh process, with imports done and runtimes started (JAX's devices, Numba's
-    registries) before the clock starts. `cache` is the folder of graphc's kernels;
-    peers keep nothing between processes by default.
+    registries) before the clock starts. `cache` is the folder in which every peer keeps
+    what it compiled, if it keeps anything.
     """
-    code = (
-        "import json, sys, time\n"
-        "from benchmarks.peers import PEERS\n"
-        "from benchmarks.workloads import WORKLOADS\n"
-        "module, make = PEERS[sys.argv[1]]\n"
-        "__import__(module)\n"
-        "if module == 'jax': import jax; jax.devices()\n"
-        "if module == 'graphc':\n"
-        "    from numba.core.registry import cpu_target as numba\n"
-        "    numba.typing_context.refresh(), numba.target_context.refresh()\n"
-        "start = time.perf_counter()\n"
-        "make(WORKLOADS[sys.argv[2]])()\n"
-        "print(json.dumps(time.perf_counter() - start))\n"
-    )
+    caches = {
+        "GRAPHC_CACHE_DIR": cache / "graphc",
+        "TORCHINDUCTOR_CACHE_DIR": cache / "inductor",
+        "JAX_COMPILATION_CACHE_DIR": cache / "jax",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0,
+        "NUMBA_CACHE_DIR": cache / "numba",
+        "PYTENSOR_FLAGS": f"base_compiledir={cache / 'pytensor'}",
+    }
     done = subprocess.run(
-        [sys.executable, "-c", code, peer, workload],
-        env={**os.environ, "GRAPHC_CACHE_DIR": cache},
+        [sys.executable, "-c", FIRST_STEP, peer, workload],
+        env={**os.environ, **{name: str(value) for name, value in caches.items()}},
         capture_output=True,
         text=True,
         check=True,
@@ -78,14 +93,11 @@ def first_step(peer: str, workload: str, cache: str) -> float:
     return float(json.loads(done.stdout.splitlines()[-1]))
 
 
-def compile_times(
-    peer: str, workload: str, repeats: int = 3
-) -> tuple[float, float | None]:
-    """Return the least seconds to the first step, cold and warm (graphc only)."""
+def compile_times(peer: str, workload: str, repeats: int = 2) -> tuple[float, float]:
+    """Return the least seconds to the first step: cold, and with a filled cache."""
     cold, warm = [], []
     for _ in range(repeats):
-        with tempfile.TemporaryDirectory() as cache:
-            cold.append(first_step(peer, workload, cache))
-            if peer == "graphc":
-                warm.append(first_step(peer, workload, cache))
-    return min(cold), min(warm) if warm else None
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            cold.append(first_step(peer, workload, Path(folder)))
+            warm.append(first_step(peer, workload, Path(folder)))
+    return min(cold), min(warm)
