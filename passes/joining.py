@@ -46,10 +46,10 @@ def joined_pads(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
     shape = node.results[0].shape
     if joined.shape == shape:
         return joined
-    start: list[Size] = [0] * len(shape)
-    start[axis] = begin
+    offset: list[Size] = [0] * len(shape)
+    offset[axis] = begin
     zero = {"b": False, "i": 0, "f": 0.0}[joined.dtype.kind]
-    return make1(PAD, (joined,), Pad(tuple(start), shape, (1,) * len(shape), zero))
+    return make1(PAD, (joined,), Pad(tuple(offset), shape, (1,) * len(shape), zero))
 
 
 def _terms(inputs: Iterable[Tensor]) -> Iterable[Tensor]:
