@@ -23,7 +23,7 @@ from graphc.backends.cpu.prelude import gemm, native
 from graphc.backends.cpu.prelude.kernel import Kernel, address
 from graphc.backends.cpu.prelude.team import Team, aligned_words, threads
 from graphc.backends.cpu.table import Step, Table, check_depth
-from graphc.backends.cpu.tile_nest import operand_strides
+from graphc.backends.cpu.tile_nest import kept_operands, operand_strides
 from graphc.backends.shared.arguments import Argument
 from graphc.backends.shared.costs import (
     barriers_run,
@@ -49,6 +49,8 @@ BARRIERS = 40
 
 # The most that each thread copies of a first operand: what stays in a cache.
 TURNED_BYTES = 4 << 20
+# So many bytes of copied panels a thread keeps over the turns of a loop.
+KEPT_BYTES = 1 << 20
 
 
 class CpuBackend:
@@ -136,6 +138,7 @@ class Runner:
         self.steps = list(steps)
         self.states = states
         self.limit = limit
+        self.kept = kept_operands(program)
         self.held: contextlib.AbstractContextManager[None] = (
             lapack.ONE_THREAD
             if calls.needs_lapack(program)
@@ -201,6 +204,12 @@ class Bound:
         """Lay out the arena, each thread's scratch, and the tables."""
         steps = self.runner.steps
         scratch = max((self._scratch(s, w) for s, _, w in steps), default=0)
+        # Behind what each task may use, panels that stay from turn to turn of a loop.
+        self._kept: dict[int, int] = {}
+        for s, _, _ in steps:
+            if isinstance(s, Nest) and self._keeps(s):
+                self._kept[id(s)] = scratch
+                scratch += self._panels(s)
         self._scratch_size = -(-scratch // 128) * 128
         buffers = self.arena.bytes
         self.arena = self.arena.beside(self._scratch_size * self.team.nt)
@@ -233,10 +242,32 @@ class Bound:
         panel, turned = self._copies(nest)
         sizes = {
             "c": shape.rows * shape.columns,
-            "panel": depth * shape.columns * panel,
+            "panel": depth * shape.columns * (panel and not self._keeps(nest)),
             "turned": tall * width * depth * turned,
         }
         return {k: -(-n * dtype.itemsize // 64) * 64 for k, n in sizes.items()}
+
+    def _keeps(self, nest: Nest) -> bool:
+        """Decide whether a contraction's panels stay from turn to turn of its loop."""
+        if id(nest) not in self.runner.kept:
+            return False
+        several = evaluate(nest.axes[-2].extent, self.sizes) > 1
+        return several and self._panels(nest) <= KEPT_BYTES
+
+    def _panels(self, nest: Nest) -> int:
+        """Return the bytes of all panels of a second operand.
+
+        A thread has room for all of them: a team that does not come together leaves the
+        whole step to one.
+        """
+        *batch, _, j = nest.axes
+        dtype = nest.phases[0].reduces[0].dtype
+        shape = gemm.shape(dtype.name)
+        depth = evaluate(nest.phases[0].axes[0].extent, self.sizes)
+        bands = -(-evaluate(j.extent, self.sizes) // shape.columns)
+        for axis in batch:
+            bands *= evaluate(axis.extent, self.sizes)
+        return -(-bands * depth * shape.columns * dtype.itemsize // 64) * 64
 
     def _copies(self, nest: Nest) -> tuple[bool, bool]:
         """Decide whether a contraction copies panels of b, and rows of a."""
@@ -245,7 +276,9 @@ class Bound:
         m, n = evaluate(i.extent, self.sizes), evaluate(j.extent, self.sizes)
         k = evaluate(nest.phases[0].axes[0].extent, self.sizes)
         dtype = nest.phases[0].reduces[0].dtype
-        panel = gemm.should_pack_b(m, n, evaluate(across, self.sizes), dtype.name)
+        panel = self._keeps(nest) or gemm.should_pack_b(
+            m, n, evaluate(across, self.sizes), dtype.name
+        )
         step = evaluate(deep, self.sizes)
         turned = gemm.should_pack_a(m, n, k, step, dtype.name)
         fits = m * k * dtype.itemsize <= TURNED_BYTES
@@ -285,6 +318,8 @@ class Bound:
             find = gemm.tile_address if which == "tile" else gemm.pack_address
             return find(dtype)
         if word.kind == "scratch":
+            if word.name == "panel" and id(task) in self._kept:
+                return scratch + self._kept[id(task)]
             for part, room in self._rooms(task).items():
                 if part == word.name:
                     return scratch
@@ -292,6 +327,8 @@ class Bound:
         assert word.kind == "choice", word
         if word.name == "room":
             return self._scratch_size // task.phases[0].reduces[0].dtype.itemsize
+        if value == "keep b":
+            return int(id(task) in self._kept)
         return int(self._copies(task)[value == "pack a"])
 
     def _address(self, name: str, at: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphc.backends.cpu.arguments import POINTERS, read_lines
 from graphc.backends.cpu.calls import write_call
-from graphc.backends.cpu.tile_nest import TileNest
+from graphc.backends.cpu.tile_nest import TileNest, kept_operands
 from graphc.backends.cpu.vector_nest import VectorNest
 from graphc.backends.cpu.writer import Writer
 from graphc.backends.shared.arguments import Arguments
@@ -26,21 +26,28 @@ def write_module(program: Program, tiles: dict[str, tuple[int, int]]) -> Source:
     def write(task: Task) -> KernelText:
         if isinstance(task, Call):
             return write_call(task, program)
-        return write_kernel(task, program, tiles.get(_tiled_dtype(task)))
+        tile = tiles.get(_tiled_dtype(task))
+        return write_kernel(task, program, tile, kept.get(id(task), ""))
+
+    kept = kept_operands(program)
 
     return write_source(program, (), PRELUDE, write)
 
 
 def write_kernel(
-    nest: Nest, program: Program, tile: tuple[int, int] | None
+    nest: Nest, program: Program, tile: tuple[int, int] | None, kept: str = ""
 ) -> KernelText:
-    """Write the kernel of a nest. tile: rows and columns of a register tile."""
+    """Write the kernel of a nest.
+
+    tile: rows and columns of a register tile. kept: the index of the loop that leaves a
+    contraction's second operand as it is.
+    """
     assert nest.schedule is not None
     arguments = Arguments(program)
     writer = Writer(nest, program, arguments, nest.schedule.lanes)
     if nest.schedule.strategy == "tile":
         assert tile is not None
-        TileNest(writer, *tile).write()
+        TileNest(writer, *tile, kept).write()
     else:
         VectorNest(writer).write()
     lines = read_lines(arguments)

@@ -13,6 +13,10 @@ other, so that it stays in the cache. Where its columns are not neighbours, or i
 read often, it is copied first, once for each thread that uses it; so are the rows of
 a first operand that is transposed. Which thread computes which tiles changes nothing
 in the results: no sum crosses a tile.
+
+In a loop that leaves the second operand as it is (the recurrent weights of a network)
+the first turn copies a thread's panels one behind the other, and later turns find them
+there.
 """
 
 from __future__ import annotations
@@ -20,22 +24,28 @@ from __future__ import annotations
 from graphc.backends.cpu.writer import Writer
 from graphc.backends.shared.blocks import times
 from graphc.ir.dims import Size
-from graphc.ir.program import Nest, Program
-from graphc.ir.scalar import Apply, Load, linear
+from graphc.ir.program import Loop, Nest, Program
+from graphc.ir.program.program import flat
+from graphc.ir.scalar import Apply, Load, linear, walk
 from graphc.ir.types import float32
 from graphc.passes.schedule import stride
 
 
 class TileNest:
-    """Writes a nest with the strategy "tile". rows, columns: the tile's size."""
+    """Writes a nest with the strategy "tile".
 
-    def __init__(self, writer: Writer, rows: int, columns: int) -> None:
+    rows, columns: the tile's size. index: that of a loop which leaves the second
+    operand as it is, if there is one.
+    """
+
+    def __init__(self, writer: Writer, rows: int, columns: int, index: str) -> None:
         schedule = writer.nest.schedule
         assert schedule is not None
         self.w = writer
         self.nest: Nest = writer.nest
         self.schedule = schedule
         self.rows, self.columns = rows, columns
+        self.index = index
         self.product = self.nest.phases[0].reduces[0]
         self.depth = self.nest.phases[0].axes[0]
 
@@ -63,6 +73,11 @@ class TileNest:
         args.special("scratch", "turned", kind, "copied rows, this thread's own")
         args.special("choice", "copied", "pack b", "whether panels are copied")
         args.special("choice", "turn", "pack a", "whether rows are copied")
+        if self.index:
+            w.use("get")
+            args.special("choice", "kept", "keep b", "whether copies are kept")
+            lap = f"get({args.buffer(self.index)}, 0)"
+            w.line(f"missing = {lap} * kept == 0  # later turns find the copies")
         n = {x.name: args.size(f"n_{x.name}", x.extent) for x in (*batch, i, j)}
         k = args.size(f"n_{self.depth.name}", self.depth.extent)
 
@@ -73,6 +88,8 @@ class TileNest:
         tiles = " * ".join([*(n[x.name] for x in batch), "wide", "tall"])
         w.line(f"first, last = share({tiles}, t, nt)")
         w.line("current, begin = -1, first")
+        if self.index:
+            w.line("base = first // tall")
         with w.loop("for u in range(first, last):", *(x.name for x in batch)):
             place = f"tile_place(u, tall, height, wide, span, {sizes})"
             w.line(f"which, band, row, rows, column, cols = {place}")
@@ -86,7 +103,11 @@ class TileNest:
             width = self.row_width
             w.line(f"right = at({pb}, {base_b})")
             steps = f"{sb_k}, {sb_j}, {k}, cols"
-            copy = f"pack_at, copied, band != current, panel, {nr}, right, {steps}"
+            fresh, to = "band != current", "panel"
+            if self.index:
+                fresh = f"({fresh}) & missing"
+                to = f"at(panel, kept * (band - base) * {k} * {nr})"
+            copy = f"pack_at, copied, {fresh}, {to}, {nr}, right, {steps}"
             w.line(f"b, b_deep, _ = fetch({copy})")
             w.line("current = band")
             w.line(f"left = at({pa}, {base_a})")
@@ -146,6 +167,34 @@ class TileNest:
                     for s, _ in values:
                         w.store(s.buffer, s.index, s.value)
                 w.axis = ""
+
+
+def kept_operands(program: Program) -> dict[int, str]:
+    """Return the contractions whose second operand no turn of their loop changes.
+
+    By the nest's id, the index of the loop. A nest in a branch of the loop is none: it
+    may miss the first turn.
+    """
+    found = {}
+    for loop in flat(program.body):
+        if not isinstance(loop, Loop):
+            continue
+        written = {program.root(n) for s in flat(loop.body) for n in s.writes}
+        for s in loop.body:
+            if (
+                not isinstance(s, Nest)
+                or not s.schedule
+                or s.schedule.strategy != "tile"
+            ):
+                continue
+            product = s.phases[0].reduces[0].values[0]
+            assert isinstance(product, Apply)
+            b = product.args[1]
+            assert isinstance(b, Load)
+            moves = any(isinstance(e, Load) for e in walk(*b.args))
+            if not moves and program.root(b.buffer) not in written:
+                found[id(s)] = loop.index
+    return found
 
 
 def operand_strides(nest: Nest, program: Program) -> tuple[Size, Size]:

@@ -19,6 +19,7 @@ from loop_programs import (
     running_sum,
 )
 
+import graphc as gc
 from graphc.backends.cpu import backend
 from graphc.backends.cpu.backend import Bound, CpuBackend
 from graphc.backends.cpu.module import write_module
@@ -167,3 +168,62 @@ def test_loops_too_deep_are_refused_by_name():
     CpuBackend().build(EMPTY, prepare(loops(8), CpuBackend().target), [])
     with pytest.raises(CompileError, match=r"9 loops stand within each other.*i0, i1"):
         CpuBackend().build(EMPTY, prepare(loops(9), CpuBackend().target), [])
+
+
+# --- what stays from turn to turn -----------------------------------------------------
+
+
+def products(which: str) -> tuple[list[gc.Tensor], gc.Tensor]:
+    """Return inputs and a scan of products with a matrix that a turn may change."""
+    h, u = gc.input("h", ("N", 40)), gc.input("u", (40, 40))
+    x = gc.input("x", ("T", "N", 40))
+
+    def body(c: Any, row: gc.Tensor) -> Any:
+        if which == "carried":
+            c, v = c
+            return (gc.tanh(c @ v + row), v * 0.5), None
+        if which == "chosen":
+            on = gc.sum(row) > 0.0
+            return gc.cond(on, lambda a: gc.tanh(a @ u), lambda a: a + row, c), None
+        if which == "nested":
+            inner, _ = gc.scan(lambda b, _: (gc.tanh(b @ u), None), c, length=3)
+            return inner + row, None
+        return gc.tanh(c @ u + row), None
+
+    last, _ = gc.scan(body, (h, u) if which == "carried" else h, x)
+    return [h, u, x], last[0] if which == "carried" else last
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("which", ["kept", "carried", "chosen", "nested"])
+def test_a_matrix_is_copied_once_for_a_loop_that_leaves_it_as_it_is(
+    which: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "PARALLEL_WORK", -1)
+    inputs, last = products(which)
+    step = gc.compile(inputs, last, threads=threads)
+    text = "\n".join(k.source for k in step.kernels)
+    assert ("missing = " in text) == (which in ("kept", "nested"))
+    rng = np.random.default_rng(3)
+    for n, turns in ((1, 4), (2, 1), (15, 5), (33, 3), (29, 0)):
+        given = [
+            rng.standard_normal(shape).astype("f") / 4
+            for shape in ((n, 40), (40, 40), (turns, n, 40))
+        ]
+        wanted = gc.evaluate(last, dict(zip(inputs, given, strict=True)))
+        np.testing.assert_allclose(step(*given), wanted, 1e-5, 1e-5)
+
+
+def test_panels_that_are_too_large_are_copied_each_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backend, "KEPT_BYTES", 1000)
+    inputs, last = products("kept")
+    rng = np.random.default_rng(3)
+    given = [
+        rng.standard_normal(s).astype("f") for s in ((9, 40), (40, 40), (4, 9, 40))
+    ]
+    wanted = gc.evaluate(last, dict(zip(inputs, given, strict=True)))
+    step = gc.compile(inputs, last)
+    assert step.memory(N=9, T=4).scratch < 40 * 64 * 4 * 2
+    np.testing.assert_allclose(step(*given), wanted, 1e-5, 1e-5)
