@@ -47,8 +47,9 @@ PARALLEL_WORK = 4_000_000
 # so for this many there must be so much: a loop of short turns runs on one thread.
 BARRIERS = 40
 
-# The most that each thread copies of a first operand: what stays in a cache.
-TURNED_BYTES = 4 << 20
+# The most that each thread copies of a first operand. What a cache holds no more is
+# still worth it: 2048 x 2048 transposed runs 1.6 times as fast from a copy.
+TURNED_BYTES = 32 << 20
 # So many bytes of copied panels a thread keeps over the turns of a loop.
 KEPT_BYTES = 1 << 20
 
