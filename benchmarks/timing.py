@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-WARM_UP, REST, TURN = 0.1, 0.01, 0.03  # seconds
+WARM_UP, REST, TURN = 0.1, 0.05, 0.03  # seconds
 
 
 class Timed(Protocol):
