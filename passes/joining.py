@@ -22,6 +22,9 @@ from graphc.ops.padding import PAD, Pad
 from graphc.ops.shape import CONCATENATE, RESHAPE, Axis, Reshape
 from graphc.passes.lowering.group import is_contraction
 
+MOST_PIECES = 64
+LONGEST_EPILOGUE = 16  # ops
+
 
 def joined_pads(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
     """Return a sum of pieces that lie beside each other as one `concatenate`.
@@ -30,7 +33,7 @@ def joined_pads(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
     """
     if node.op.name != "add":
         return None
-    parts = list(_terms(inputs))
+    parts = _terms(inputs)
     found = [_placed(t) for t in parts]
     axes = {f[0] for f in found if f is not None}
     if None in found or len(axes) != 1:
@@ -52,12 +55,19 @@ def joined_pads(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
     return make1(PAD, (joined,), Pad(tuple(offset), shape, (1,) * len(shape), zero))
 
 
-def _terms(inputs: Iterable[Tensor]) -> Iterable[Tensor]:
-    for t in inputs:
-        if t.node.op.name == "add":
-            yield from _terms(t.node.inputs)
-        else:
-            yield t
+def _terms(inputs: Iterable[Tensor]) -> list[Tensor]:
+    """Return the pieces that a sum of sums adds up; none if it adds anything else."""
+    terms: list[Tensor] = []
+    sums = list(inputs)
+    while sums:
+        found = [t for t in sums if t.node.op.name != "add"]
+        # Most sums are of something else: that is seen before going any deeper.
+        many = len(terms) + len(sums) > MOST_PIECES
+        if many or any(t.node.op is not PAD for t in found):
+            return []
+        terms += found
+        sums = [i for t in sums if t.node.op.name == "add" for i in t.node.inputs]
+    return terms
 
 
 def _placed(tensor: Tensor) -> tuple[int, int] | None:
@@ -120,12 +130,14 @@ def lowered_reshape(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
 def _is_product(tensor: Tensor) -> bool:
     """Whether a tensor is a contraction, or elementwise work on one alone."""
     node = tensor.node
-    while node.op.scalar is not None:
+    for _ in range(LONGEST_EPILOGUE):
+        if node.op.scalar is None:
+            return is_contraction(node)
         rest = [t for t in node.inputs if not _is_spread(t)]
         if len(rest) != 1:
             return False
         node = rest[0].node
-    return is_contraction(node)
+    return False
 
 
 def _is_spread(tensor: Tensor) -> bool:

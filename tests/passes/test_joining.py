@@ -13,6 +13,8 @@ import graphc as gc
 from graphc.executable import Executable
 from graphc.ir.graph import Graph
 from graphc.ir.program import Nest, Program
+from graphc.ir.target import Target
+from graphc.passes import parse_pipeline, run_pipeline
 
 Array = np.ndarray[Any, Any]
 
@@ -136,3 +138,19 @@ def test_slices_of_a_product_stay_in_the_loop_that_reads_them() -> None:
     step = gc.compile([x, w], [last])
     assert not [n for n in nests(step) if "slice" in n.name]
     agrees(step, X.reshape(5, 3, 4), X[:4, :6].copy())
+
+
+def test_a_long_sum_is_seen_through_at_once() -> None:
+    x = gc.input("x", ("N", 12))
+    total = x[:, :6] * 1.5
+    for k in range(1500):
+        total = total + gc.sin(x[:, 6:] + k)
+    doubled = gc.pad(x[:, :6], ((0, 0), (0, 6)))
+    for _ in range(60):
+        doubled = doubled + doubled
+    graph = Graph.build([x], [total, doubled])
+    steps = parse_pipeline("simplify")
+    done = run_pipeline(graph, steps, Target("cpu"))[-1].result
+    assert isinstance(done, Graph)
+    found = Counter(n.op.name for n in done.nodes)
+    assert (found["add"], found["concatenate"]) == (1500 + 1499 + 60, 0)
