@@ -109,8 +109,7 @@ class _Fusion:
     @staticmethod
     def _moves(node: Node) -> bool:
         """Whether an op only moves elements, as a nest can on the way."""
-        how = node.op.lower
-        return (isinstance(how, Pointwise) and how.layout) or keeps_order(node)
+        return node.op.is_layout or keeps_order(node)
 
     @staticmethod
     def _stores(user: Node) -> bool:

@@ -26,7 +26,7 @@ from graphc.errors import BatchError
 from graphc.ir.graph import Graph
 from graphc.ir.leaves import make_args
 from graphc.ir.nodes import Node, Region, Tensor, make, topological
-from graphc.ir.op import OPS, Controlled, Pointwise, Routine
+from graphc.ir.op import OPS, Controlled, Routine
 from graphc.ops.batching import batch_outputs
 from graphc.ops.linear import MATMUL, matmul, swap
 from graphc.ops.random import Draw
@@ -76,7 +76,7 @@ class _Hoisting:
         for inner in work:
             if any(t.node in moving for t in inner.inputs):
                 moving.add(inner)
-        self.early = _worth_it(work, set(work) - moving, set(outputs))
+        self.early = _worth_moving(work, set(work) - moving, set(outputs))
         ends = [outputs[i] for i in self.loops]
         self.needed = set(topological([*ends, *(s.results[0] for s in stuck)]))
         self.needed -= self.early
@@ -226,7 +226,7 @@ def _is_stuck(node: Node) -> bool:
     )
 
 
-def _worth_it(
+def _worth_moving(
     work: Sequence[Node], early: set[Node], outputs: set[Tensor]
 ) -> set[Node]:
     """Return early nodes without those that only move elements for what is not.
@@ -239,8 +239,7 @@ def _worth_it(
             users.setdefault(t.node, []).append(node)
     found = set(early)
     for node in reversed(work):
-        how = node.op.lower
-        moves = isinstance(how, Pointwise) and how.layout and node.inputs
+        moves = node.op.is_layout and node.inputs
         inside = not found.intersection(users.get(node, ()))
         if node in found and moves and inside and outputs.isdisjoint(node.results):
             found.discard(node)

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from graphc.ir.dims import Size
 from graphc.ir.nodes import Node, Tensor, make1
 from graphc.ir.types import Shape
-from graphc.ops.broadcast import BROADCAST_TO, Broadcast
+from graphc.ops.broadcast import BROADCAST_TO, broadcast_to
 from graphc.ops.creation import FULL, Full
-from graphc.ops.padding import PAD, Pad
-from graphc.ops.shape import CONCATENATE, RESHAPE, Axis, Reshape
+from graphc.ops.padding import PAD, pad_with
+from graphc.ops.shape import CONCATENATE, RESHAPE, Axis, reshape
 from graphc.passes.lowering.group import is_contraction
 
 MOST_PIECES = 64
@@ -46,13 +45,8 @@ def joined_pads(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
             return None
         end += _size(parts[k].node.inputs[0], axis)
     joined = _joined([parts[k].node.inputs[0] for _, k in pieces], axis)
-    shape = node.results[0].shape
-    if joined.shape == shape:
-        return joined
-    offset: list[Size] = [0] * len(shape)
-    offset[axis] = begin
-    zero = {"b": False, "i": 0, "f": 0.0}[joined.dtype.kind]
-    return make1(PAD, (joined,), Pad(tuple(offset), shape, (1,) * len(shape), zero))
+    offset = [begin if i == axis else 0 for i in range(joined.ndim)]
+    return pad_with(joined, offset, node.results[0].shape)
 
 
 def _terms(inputs: Iterable[Tensor]) -> list[Tensor]:
@@ -124,7 +118,7 @@ def lowered_reshape(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
     if len(made) < len(inputs):
         return None
     flat = make1(node.op, made, node.attrs)
-    return make1(RESHAPE, (flat,), Reshape(result.shape))
+    return reshape(flat, result.shape)
 
 
 def _is_product(tensor: Tensor) -> bool:
@@ -155,12 +149,15 @@ def _regrouped(tensor: Tensor, shape: Shape) -> Tensor | None:
         return None
     # What is repeated along all axes but the last ones, which are the same in both.
     (x,) = node.inputs
-    while x.ndim and x.shape[0] == 1:
-        x = make1(RESHAPE, (x,), Reshape(x.shape[1:]))
-    if x.ndim > len(shape) or x.ndim >= tensor.ndim:
+    ones = next((i for i, size in enumerate(x.shape) if size != 1), x.ndim)
+    last = x.shape[ones:]
+    if len(last) == tensor.ndim:
         return None
-    if x.ndim and x.shape != shape[len(shape) - x.ndim :]:
+    if not (_ends_with(shape, last) and _ends_with(tensor.shape, last)):
         return None
-    if x.ndim and x.shape != tensor.shape[tensor.ndim - x.ndim :]:
-        return None
-    return make1(BROADCAST_TO, (x,), Broadcast(shape))
+    return broadcast_to(reshape(x, last), shape)
+
+
+def _ends_with(shape: Shape, last: Shape) -> bool:
+    n = len(last)
+    return n <= len(shape) and shape[len(shape) - n :] == last

@@ -23,7 +23,7 @@ from graphc.backends.cpu.prelude import gemm, native
 from graphc.backends.cpu.prelude.kernel import Kernel, address
 from graphc.backends.cpu.prelude.team import Team, aligned_words, threads
 from graphc.backends.cpu.table import Step, Table, check_depth
-from graphc.backends.cpu.tile_nest import kept_operands, operand_strides
+from graphc.backends.cpu.tile_nest import operand_strides
 from graphc.backends.shared.arguments import Argument
 from graphc.backends.shared.costs import (
     barriers_run,
@@ -139,7 +139,6 @@ class Runner:
         self.steps = list(steps)
         self.states = states
         self.limit = limit
-        self.kept = kept_operands(program)
         self.held: contextlib.AbstractContextManager[None] = (
             lapack.ONE_THREAD
             if calls.needs_lapack(program)
@@ -204,11 +203,13 @@ class Bound:
     def _place(self) -> None:
         """Lay out the arena, each thread's scratch, and the tables."""
         steps = self.runner.steps
+        self._kept = {
+            id(s): 0 for s, _, w in steps if isinstance(s, Nest) and self._keeps(s, w)
+        }
         scratch = max((self._scratch(s, w) for s, _, w in steps), default=0)
         # Behind what each task may use, panels that stay from turn to turn of a loop.
-        self._kept: dict[int, int] = {}
         for s, _, _ in steps:
-            if isinstance(s, Nest) and self._keeps(s):
+            if isinstance(s, Nest) and id(s) in self._kept:
                 self._kept[id(s)] = scratch
                 scratch += self._panels(s)
         self._scratch_size = -(-scratch // 128) * 128
@@ -243,14 +244,14 @@ class Bound:
         panel, turned = self._copies(nest)
         sizes = {
             "c": shape.rows * shape.columns,
-            "panel": depth * shape.columns * (panel and not self._keeps(nest)),
+            "panel": depth * shape.columns * (panel and id(nest) not in self._kept),
             "turned": tall * width * depth * turned,
         }
         return {k: -(-n * dtype.itemsize // 64) * 64 for k, n in sizes.items()}
 
-    def _keeps(self, nest: Nest) -> bool:
+    def _keeps(self, nest: Nest, words: Sequence[Argument]) -> bool:
         """Decide whether a contraction's panels stay from turn to turn of its loop."""
-        if id(nest) not in self.runner.kept:
+        if not any(w.kind == "choice" and w.value == "keep b" for w in words):
             return False
         several = evaluate(nest.axes[-2].extent, self.sizes) > 1
         return several and self._panels(nest) <= KEPT_BYTES
@@ -277,7 +278,7 @@ class Bound:
         m, n = evaluate(i.extent, self.sizes), evaluate(j.extent, self.sizes)
         k = evaluate(nest.phases[0].axes[0].extent, self.sizes)
         dtype = nest.phases[0].reduces[0].dtype
-        panel = self._keeps(nest) or gemm.should_pack_b(
+        panel = id(nest) in self._kept or gemm.should_pack_b(
             m, n, evaluate(across, self.sizes), dtype.name
         )
         step = evaluate(deep, self.sizes)

@@ -22,14 +22,13 @@ PRELUDE = "graphc.backends.cpu.prelude"
 
 def write_module(program: Program, tiles: dict[str, tuple[int, int]]) -> Source:
     """Write the module of a program. tiles: sizes of register tiles by dtype."""
+    kept = kept_operands(program)
 
     def write(task: Task) -> KernelText:
         if isinstance(task, Call):
             return write_call(task, program)
         tile = tiles.get(_tiled_dtype(task))
         return write_kernel(task, program, tile, kept.get(id(task), ""))
-
-    kept = kept_operands(program)
 
     return write_source(program, (), PRELUDE, write)
 

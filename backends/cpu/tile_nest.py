@@ -26,7 +26,7 @@ from graphc.backends.shared.blocks import times
 from graphc.ir.dims import Size
 from graphc.ir.program import Loop, Nest, Program
 from graphc.ir.program.program import flat
-from graphc.ir.scalar import Apply, Load, linear, walk
+from graphc.ir.scalar import Load, linear, walk
 from graphc.ir.types import float32
 from graphc.passes.schedule import stride
 
@@ -56,15 +56,11 @@ class TileNest:
         w.use("mask")
         w.line(f"full = mask({lanes}, {lanes})")
         *batch, i, j = self.nest.axes
-        value = self.product.values[0]
-        assert isinstance(value, Apply)
-        a, b = value.args
-        assert isinstance(a, Load)
-        assert isinstance(b, Load)
+        a, b = operands(self.nest)
         args = w.arguments
-        kind = "f32" if value.dtype is float32 else "f64"
-        args.special("routine", "tile_at", f"tile {value.dtype.name}")
-        args.special("routine", "pack_at", f"pack {value.dtype.name}")
+        kind = "f32" if a.dtype is float32 else "f64"
+        args.special("routine", "tile_at", f"tile {a.dtype.name}")
+        args.special("routine", "pack_at", f"pack {a.dtype.name}")
         w.use(kind)
         w.use("at")
         args.special("choice", "room", "room", "scratch of a thread, in elements")
@@ -187,21 +183,24 @@ def kept_operands(program: Program) -> dict[int, str]:
                 or s.schedule.strategy != "tile"
             ):
                 continue
-            product = s.phases[0].reduces[0].values[0]
-            assert isinstance(product, Apply)
-            b = product.args[1]
-            assert isinstance(b, Load)
+            _, b = operands(s)
             moves = any(isinstance(e, Load) for e in walk(*b.args))
             if not moves and program.root(b.buffer) not in written:
                 found[id(s)] = loop.index
     return found
 
 
-def operand_strides(nest: Nest, program: Program) -> tuple[Size, Size]:
-    """Return the first operand's step along the sum, the second's between columns."""
+def operands(nest: Nest) -> tuple[Load, Load]:
+    """Return the two elements whose product a contraction sums up."""
     a, b = nest.phases[0].reduces[0].values[0].args
     assert isinstance(a, Load)
     assert isinstance(b, Load)
+    return a, b
+
+
+def operand_strides(nest: Nest, program: Program) -> tuple[Size, Size]:
+    """Return the first operand's step along the sum, the second's between columns."""
+    a, b = operands(nest)
     deep = stride(program.buffers[a.buffer], a.args, nest.phases[0].axes[0].name)
     across = stride(program.buffers[b.buffer], b.args, nest.axes[-1].name)
     assert deep is not None

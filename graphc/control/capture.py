@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 from graphc.ir.leaves import make_args
 from graphc.ir.nodes import Node, Region, Tensor, topological
-from graphc.ir.op import Pointwise
 from graphc.ops.creation import CONSTANT
 
 
@@ -80,4 +79,4 @@ def _is_free(node: Node) -> bool:
         return False
     if not node.inputs:
         return True
-    return isinstance(node.op.lower, Pointwise) and node.op.lower.layout
+    return node.op.is_layout

@@ -28,7 +28,6 @@ from graphc.control.tidy import tidy
 from graphc.ir.dims import Size, minimum
 from graphc.ir.leaves import make_args
 from graphc.ir.nodes import Node, Region, Tensor, make, topological
-from graphc.ir.op import Pointwise
 from graphc.ir.scalar import PRIMITIVES, Apply, lift, ref, walk
 from graphc.ops.arithmetic import where
 from graphc.ops.creation import CONSTANT, dim, zeros
@@ -221,8 +220,7 @@ def _moves(node: Node) -> bool:
     """Whether a node's results cost nothing: it moves elements, or makes them."""
     if node.op.leaf or node.op is CONSTANT:
         return False
-    how = node.op.lower
-    return not node.inputs or (isinstance(how, Pointwise) and how.layout)
+    return not node.inputs or node.op.is_layout
 
 
 def _is_cheap(node: Node) -> bool:

@@ -324,8 +324,8 @@ def merge_equal(graph: Graph) -> Graph:
 
 def _check_closed(graph: Graph) -> None:
     """Check that no value of a body is used outside of it."""
-    order = topological(graph.roots)
-    users = {t: n for n in reversed(order) for t in n.inputs if t.node.op is ARG}
+    nodes = reversed(graph.nodes)
+    users = {t: n for n in nodes for t in n.inputs if t.node.op is ARG}
     for arg, user in users.items():
         raise InputError(
             "the outputs depend on a value that is there only within the body of a "

@@ -260,6 +260,11 @@ class Op:
         return self.function(*args, **options)
 
     @property
+    def is_layout(self) -> bool:
+        """Whether it moves elements and computes nothing: repeating it is free."""
+        return isinstance(self.lower, Pointwise) and self.lower.layout
+
+    @property
     def __name__(self) -> str:  # so that help() and doctest treat it as a function
         return self.name
 

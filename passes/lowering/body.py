@@ -237,7 +237,7 @@ def _stores_once(node: Node) -> bool:
 
 def _title(nodes: Sequence[Node]) -> str:
     """Return a name for a nest: its ops, moving ones left out, at most four."""
-    names = [n.op.name for n in nodes if not getattr(n.op.lower, "layout", False)]
+    names = [n.op.name for n in nodes if not n.op.is_layout]
     names = names or [n.op.name for n in nodes]
     short = list(dict.fromkeys(names))
     return "_".join(short[:4]) + ("_etc" if len(short) > 4 else "")

@@ -216,21 +216,19 @@ class _Walk(Expressions):
         b.position_at_end(head)
         b.cbranch(self.truth(node.test), body, after)
         b.position_at_end(body)
-        with self.scope():
-            self.statements(node.body)
+        self.block(node.body)
         b.branch(head)
         b.position_at_end(after)
 
     def _if(self, node: ast.If) -> None:
-        b = self.builder
-        then, other, after = (b.append_basic_block(n) for n in ("then", "else", "end"))
-        b.cbranch(self.truth(node.test), then, other)
-        for block, statements in ((then, node.body), (other, node.orelse)):
-            b.position_at_end(block)
-            with self.scope():
-                self.statements(statements)
-            b.branch(after)
-        b.position_at_end(after)
+        self.branches(
+            node.test, lambda: self.block(node.body), lambda: self.block(node.orelse)
+        )
+
+    def block(self, nodes: Sequence[ast.stmt]) -> None:
+        """Append statements whose names are forgotten: they may not have been run."""
+        with self.scope():
+            self.statements(nodes)
 
     # --- names ------------------------------------------------------------------
 

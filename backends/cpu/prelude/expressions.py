@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from llvmlite import ir
 from numba.core import types
@@ -18,6 +18,8 @@ from numba.core.extending import _Intrinsic
 from .arith import OPERATORS
 from .lanes import DOUBLE, FLOAT, I1, I8, I32, I64
 from .vector import Mask, Vec, llvm_type
+
+T = TypeVar("T")
 
 
 class Beyond(Exception):
@@ -271,22 +273,38 @@ class Expressions:
         return Value(types.boolean, result)
 
     def _ifexp(self, node: ast.IfExp) -> Value:
-        b = self.builder
-        then, other, after = (b.append_basic_block(n) for n in ("then", "else", "end"))
-        b.cbranch(self.truth(node.test), then, other)
-        ways = []
-        for block, expression in ((then, node.body), (other, node.orelse)):
-            b.position_at_end(block)
-            ways.append((self.widened(self.value(expression)), b.block))
-            b.branch(after)
-        b.position_at_end(after)
+        ways = self.branches(
+            node.test,
+            lambda: self.widened(self.value(node.body)),
+            lambda: self.widened(self.value(node.orelse)),
+        )
         (one, _), (second, _) = ways
         if plain(one.type) != plain(second.type) or isinstance(one.ir, list):
             self.beyond(node)
-        result = b.phi(one.ir.type)
+        result = self.builder.phi(one.ir.type)
         for value, block in ways:
             result.add_incoming(value.ir, block)
         return Value(plain(one.type), result)
+
+    def branches(
+        self, test: ast.expr, then: Callable[[], T], other: Callable[[], T]
+    ) -> list[tuple[T, ir.Block]]:
+        """Append one of two pieces of code, by a condition, and go on behind both.
+
+        Returns what each piece returned, and the block in which it ended.
+        """
+        b = self.builder
+        first, second, after = (
+            b.append_basic_block(n) for n in ("then", "else", "end")
+        )
+        b.cbranch(self.truth(test), first, second)
+        ways = []
+        for block, write in ((first, then), (second, other)):
+            b.position_at_end(block)
+            ways.append((write(), b.block))
+            b.branch(after)
+        b.position_at_end(after)
+        return ways
 
     def _subscript(self, node: ast.Subscript) -> Value:
         whole = self.value(node.value)
