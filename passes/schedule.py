@@ -18,6 +18,7 @@ from graphc.ir.program import Buffer, LoopAxis, Nest, Program, Schedule, Stateme
 from graphc.ir.program.program import Store, within
 from graphc.ir.scalar import Apply, Expr, Load, Ref, axes_of, is_uniform, linear, walk
 from graphc.ir.target import Target
+from graphc.passes.contraction import Contraction, contraction_of
 from graphc.passes.registry import program_pass
 
 
@@ -41,9 +42,11 @@ def schedule(program: Program, target: Target) -> Program:
 
 def choose(nest: Nest, program: Program, target: Target) -> Schedule:
     """Return the schedule of a nest for a target."""
-    tiled = tile_of(nest, program) if target.tiles else None
-    if tiled is not None:
-        rows, axis, depth = tiled
+    found = contraction_of(nest, program) if target.tiles else None
+    if found is not None and (target.offsets or _is_simple(found, nest)):
+        rows, axis, depth = (
+            x.name for x in (found.row, nest.axes[-1], found.depth[-1])
+        )
         return Schedule("tile", axis, rows, depth, target.lanes)
     parallel = bool(nest.axes)
     candidates = [a.name for a in nest.axes[-1:]]
@@ -54,6 +57,11 @@ def choose(nest: Nest, program: Program, target: Target) -> Schedule:
         return Schedule("vector", "", lanes=target.lanes, parallel=parallel)
     best = min(candidates, key=lambda a: (_cost(nest, program, a, target.lanes), a))
     return Schedule("vector", best, lanes=target.lanes, parallel=parallel)
+
+
+def _is_simple(found: Contraction, nest: Nest) -> bool:
+    """Whether a contraction's rows are beside its columns, each a single axis."""
+    return found.is_plain and nest.axes[-2] is found.row
 
 
 def _one_by_one(s: Store) -> bool:
@@ -115,49 +123,3 @@ def _step(buffer: Buffer, index: tuple[Expr, ...], axis: str) -> Size | None:
         elif axis in axes_of(e) or any(isinstance(x, Ref) for x in walk(e)):
             return None
     return total
-
-
-def stride(buffer: Buffer, index: tuple[Expr, ...], axis: str) -> Size | None:
-    """Return how far an access moves along an axis, in elements; None if unknown."""
-    total: Size = 0
-    for e, step in zip(index, buffer.strides, strict=True):
-        form = linear(e)
-        if form is None:
-            return None
-        total = total + form.axes.get(axis, 0) * step
-    return total
-
-
-def tile_of(nest: Nest, program: Program) -> tuple[str, str, str] | None:
-    """Return (rows, lanes, depth) of a nest that is a contraction, else None.
-
-    That is: one sum over one axis of a product of two reads, one of which moves
-    along the rows and the other along the lanes.
-    """
-    if len(nest.axes) < 2 or not nest.phases:
-        return None
-    first, *rest = nest.phases
-    if len(first.axes) != 1 or len(first.reduces) != 1 or first.stores:
-        return None
-    if any(p.axes or p.reduces for p in rest):
-        return None
-    (step,) = first.reduces
-    value = step.values[0]
-    if step.monoid != "sum" or not value.dtype.is_float:
-        return None
-    if not isinstance(value, Apply) or value.prim != "mul":
-        return None
-    a, b = value.args
-    if not isinstance(a, Load) or not isinstance(b, Load):
-        return None
-    depth, rows, lanes = first.axes[0].name, nest.axes[-2].name, nest.axes[-1].name
-    steps = [
-        {x: stride(program.buffers[e.buffer], e.args, x) for x in (rows, lanes, depth)}
-        for e in (a, b)
-    ]
-    if any(s is None for each in steps for s in each.values()):
-        return None
-    left, right = steps
-    if right[rows] != 0 or left[lanes] != 0 or 0 in (left[rows], right[lanes]):
-        return None
-    return rows, lanes, depth

@@ -30,7 +30,6 @@ from graphc.ir.scalar import Axis, Expr, Load, Ref, axis, const, rebuild, ref, w
 from graphc.ir.target import Target
 from graphc.ir.types import int64
 from graphc.passes.registry import program_pass
-from graphc.passes.schedule import stride
 
 # Sums that are kept in registers, by float32 numbers in one: AVX-512 has 32 of them.
 SUMS = {16: 20}
@@ -88,7 +87,7 @@ def _best(nest: Nest, program: Program, lanes: str, room: int) -> dict[str, int]
         return {}
     moving: dict[str, list[bool]] = {}
     for a in nest.axes:
-        steps = [stride(program.buffers[e.buffer], e.args, a.name) for e in loads]
+        steps = [program.buffers[e.buffer].step(e.args, a.name) for e in loads]
         known = all(s is not None for s in steps)
         if a.name != lanes and isinstance(a.extent, int) and known and 0 in steps:
             moving[a.name] = [s != 0 for s in steps]

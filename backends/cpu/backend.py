@@ -23,7 +23,7 @@ from graphc.backends.cpu.prelude import gemm, native
 from graphc.backends.cpu.prelude.kernel import Kernel, address
 from graphc.backends.cpu.prelude.team import Team, aligned_words, threads
 from graphc.backends.cpu.table import Step, Table, check_depth
-from graphc.backends.cpu.tile_nest import operand_strides
+from graphc.backends.cpu.tile_room import TileRoom
 from graphc.backends.shared.arguments import Argument
 from graphc.backends.shared.costs import (
     barriers_run,
@@ -46,12 +46,6 @@ PARALLEL_WORK = 4_000_000
 # Each barrier takes a team as long as much work, and far longer where cores are shared,
 # so for this many there must be so much: a loop of short turns runs on one thread.
 BARRIERS = 40
-
-# The most that each thread copies of a first operand. What a cache holds no more is
-# still worth it: 2048 x 2048 transposed runs 1.6 times as fast from a copy.
-TURNED_BYTES = 32 << 20
-# So many bytes of copied panels a thread keeps over the turns of a loop.
-KEPT_BYTES = 1 << 20
 
 
 class CpuBackend:
@@ -78,9 +72,10 @@ class CpuBackend:
         check_depth(program.body)
         source = write_module(program, tiles)
         native.set_cache_folder(cache_folder() / "objects")
-        for nest in program.nests:
-            if nest.schedule is not None and nest.schedule.strategy == "tile":
-                gemm.prepare(nest.phases[0].reduces[0].dtype.name)
+        for task, _, words in source.steps:
+            for word in words if isinstance(task, Nest) else ():
+                if word.kind == "routine":
+                    gemm.prepare(*str(word.value).split())
         name = f"graphc_step_{source.digest}"
         module = load_module(name, source.text, source.lines())
         kernels = []
@@ -203,15 +198,18 @@ class Bound:
     def _place(self) -> None:
         """Lay out the arena, each thread's scratch, and the tables."""
         steps = self.runner.steps
-        self._kept = {
-            id(s): 0 for s, _, w in steps if isinstance(s, Nest) and self._keeps(s, w)
-        }
-        scratch = max((self._scratch(s, w) for s, _, w in steps), default=0)
+        tiled = [
+            (TileRoom(s, self.program, self.sizes), w)
+            for s, _, w in steps
+            if isinstance(s, Nest) and s.schedule and s.schedule.strategy == "tile"
+        ]
+        self._tiled = {id(room.nest): room for room, _ in tiled}
+        self._kept = {id(room.nest): 0 for room, w in tiled if room.keeps(w)}
+        scratch = max((self._scratch(s) for s, _, _ in steps), default=0)
         # Behind what each task may use, panels that stay from turn to turn of a loop.
-        for s, _, _ in steps:
-            if isinstance(s, Nest) and id(s) in self._kept:
-                self._kept[id(s)] = scratch
-                scratch += self._panels(s)
+        for nest in self._kept:
+            self._kept[nest] = scratch
+            scratch += self._tiled[nest].panels
         self._scratch_size = -(-scratch // 128) * 128
         buffers = self.arena.bytes
         self.arena = self.arena.beside(self._scratch_size * self.team.nt)
@@ -226,69 +224,20 @@ class Bound:
             self._fixed[name] = value.ctypes.data
         self._fill(base + buffers)
 
-    def _scratch(self, task: Task, words: Sequence[Argument]) -> int:
+    def _scratch(self, task: Task) -> int:
         """Return how many bytes of scratch a thread needs for a task."""
         if isinstance(task, Call):
             return 8 * calls.scratch_words(task, self.sizes)
-        if not any(w.kind == "scratch" for w in words):
-            return 0
-        return sum(self._rooms(task).values())
+        return sum(self._rooms(task).values()) if id(task) in self._tiled else 0
 
     def _rooms(self, nest: Nest) -> dict[str, int]:
         """Return the bytes of each part of a contraction's scratch."""
-        dtype = nest.phases[0].reduces[0].dtype
-        shape = gemm.shape(dtype.name)
-        depth = evaluate(nest.phases[0].axes[0].extent, self.sizes)
-        tall = -(-evaluate(nest.axes[-2].extent, self.sizes) // shape.rows)
-        width = -(-shape.rows // shape.lanes) * shape.lanes
-        panel, turned = self._copies(nest)
-        sizes = {
-            "c": shape.rows * shape.columns,
-            "panel": depth * shape.columns * (panel and id(nest) not in self._kept),
-            "turned": tall * width * depth * turned,
-        }
-        return {k: -(-n * dtype.itemsize // 64) * 64 for k, n in sizes.items()}
-
-    def _keeps(self, nest: Nest, words: Sequence[Argument]) -> bool:
-        """Decide whether a contraction's panels stay from turn to turn of its loop."""
-        if not any(w.kind == "choice" and w.value == "keep b" for w in words):
-            return False
-        several = evaluate(nest.axes[-2].extent, self.sizes) > 1
-        return several and self._panels(nest) <= KEPT_BYTES
-
-    def _panels(self, nest: Nest) -> int:
-        """Return the bytes of all panels of a second operand.
-
-        A thread has room for all of them: a team that does not come together leaves the
-        whole step to one.
-        """
-        *batch, _, j = nest.axes
-        dtype = nest.phases[0].reduces[0].dtype
-        shape = gemm.shape(dtype.name)
-        depth = evaluate(nest.phases[0].axes[0].extent, self.sizes)
-        bands = -(-evaluate(j.extent, self.sizes) // shape.columns)
-        for axis in batch:
-            bands *= evaluate(axis.extent, self.sizes)
-        return -(-bands * depth * shape.columns * dtype.itemsize // 64) * 64
-
-    def _copies(self, nest: Nest) -> tuple[bool, bool]:
-        """Decide whether a contraction copies panels of b, and rows of a."""
-        *_, i, j = nest.axes
-        deep, across = operand_strides(nest, self.program)
-        m, n = evaluate(i.extent, self.sizes), evaluate(j.extent, self.sizes)
-        k = evaluate(nest.phases[0].axes[0].extent, self.sizes)
-        dtype = nest.phases[0].reduces[0].dtype
-        panel = id(nest) in self._kept or gemm.should_pack_b(
-            m, n, evaluate(across, self.sizes), dtype.name
-        )
-        step = evaluate(deep, self.sizes)
-        turned = gemm.should_pack_a(m, n, k, step, dtype.name)
-        fits = m * k * dtype.itemsize <= TURNED_BYTES
-        return panel, turned and fits
+        return self._tiled[id(nest)].rooms(id(nest) in self._kept)
 
     def _fill(self, scratch: int) -> None:
         self._patches: list[list[int]] = [[] for _ in self._given]
         self._may_fail: list[tuple[int, Call]] = []
+        self._tables: dict[object, Array] = {}
 
         def word(task: Task, word: Argument, at: int) -> int:
             return self._word(task, word, scratch, at)
@@ -317,8 +266,7 @@ class Bound:
             return scratch if word.kind == "scratch" else self._scratch_size // 8
         if word.kind == "routine":
             which, _, dtype = str(value).partition(" ")
-            find = gemm.tile_address if which == "tile" else gemm.pack_address
-            return find(dtype)
+            return gemm.address(which, dtype)
         if word.kind == "scratch":
             if word.name == "panel" and id(task) in self._kept:
                 return scratch + self._kept[id(task)]
@@ -326,12 +274,18 @@ class Bound:
                 if part == word.name:
                     return scratch
                 scratch += room
+        if word.kind == "offsets":
+            return self._offsets(word, self._tiled[id(task)])
         assert word.kind == "choice", word
         if word.name == "room":
             return self._scratch_size // task.phases[0].reduces[0].dtype.itemsize
-        if value == "keep b":
-            return int(id(task) in self._kept)
-        return int(self._copies(task)[value == "pack a"])
+        return self._tiled[id(task)].choice(word, id(task) in self._kept)
+
+    def _offsets(self, word: Argument, room: TileRoom) -> int:
+        """Return the address of a table of offsets; equal ones are one."""
+        if word.value not in self._tables:
+            self._tables[word.value] = room.offsets(word)
+        return int(self._tables[word.value].ctypes.data)
 
     def _address(self, name: str, at: int) -> int:
         """Return where a buffer lies; `at` is the word that will say so."""

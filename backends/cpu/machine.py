@@ -12,4 +12,4 @@ from graphc.ir.target import Target
 def target() -> Target:
     """Return the target of this machine."""
     lanes = gemm.shape("float32").lanes
-    return Target("cpu", lanes=lanes, tiles=True, key=f"x{lanes}")
+    return Target("cpu", lanes=lanes, tiles=True, offsets=True, key=f"x{lanes}")

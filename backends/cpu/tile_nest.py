@@ -1,18 +1,24 @@
 """Contractions on register tiles, with everything fused into their epilogue.
 
-    for u in range(first, last):                # this thread's share of the tiles
+    for band in range(from_band, to_band):      # this thread's share of the panels
         b, ... = fetch(...)                     # a panel, copied if that pays
         a, ... = fetch(...)                     # rows, copied if they are transposed
-        tile(..., c, a, ..., b, ...)            # rows x columns into scratch
-        for r in range(rows):                   # the epilogue, on what is in cache
-            for q in range(0, cols, 16):
-                ...
+        for v in range(low, high):              # and of the tiles of rows
+            tile(..., c, a, ..., b, ...)        # rows x columns into scratch
+            for r in range(rows):               # the epilogue, on what is in cache
+                for q in range(0, cols, 16):
+                    ...
 
-A panel is as many columns of the second operand as a tile has; its tiles follow each
-other, so that it stays in the cache. Where its columns are not neighbours, or it is
-read often, it is copied first, once for each thread that uses it; so are the rows of
-a first operand that is transposed. Which thread computes which tiles changes nothing
-in the results: no sum crosses a tile.
+A panel is as many columns of the second operand as a tile has; it stays in the cache
+for all tiles of rows. It is copied first where its columns are not neighbours, or it
+is read often; and so is a first operand that is transposed. Operands that lie in no
+matrix, such as the windows of a convolution, are gathered by tables of offsets, one
+along the sum and one across it: where an element lies is the sum of both.
+
+A sum over many axes is added up in parts, one behind the other, each with a panel of
+its own; the scratch then holds all tiles of a panel until the last part is added.
+Sums that are stored as they are go straight to where they belong. Which thread computes
+which tiles changes nothing in the results: no sum crosses a tile.
 
 In a loop that leaves the second operand as it is (the recurrent weights of a network)
 the first turn copies a thread's panels one behind the other, and later turns find them
@@ -21,14 +27,17 @@ there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
+
 from graphc.backends.cpu.writer import Writer
 from graphc.backends.shared.blocks import times
-from graphc.ir.dims import Size
-from graphc.ir.program import Loop, Nest, Program
+from graphc.ir.dims import product
+from graphc.ir.program import Loop, LoopAxis, Nest, Phase, Program, Store
 from graphc.ir.program.program import flat
-from graphc.ir.scalar import Load, linear, walk
+from graphc.ir.scalar import Axis, Expr, Load, Ref, const, linear, rebuild, walk
 from graphc.ir.types import float32
-from graphc.passes.schedule import stride
+from graphc.passes.contraction import Contraction, contraction_of, merged, steps
 
 
 class TileNest:
@@ -39,130 +48,293 @@ class TileNest:
     """
 
     def __init__(self, writer: Writer, rows: int, columns: int, index: str) -> None:
-        schedule = writer.nest.schedule
-        assert schedule is not None
         self.w = writer
         self.nest: Nest = writer.nest
-        self.schedule = schedule
+        found = contraction_of(self.nest, writer.program)
+        assert found is not None
+        self.parts: Contraction = found
+        self.lanes = writer.lanes
         self.rows, self.columns = rows, columns
         self.index = index
-        self.product = self.nest.phases[0].reduces[0]
-        self.depth = self.nest.phases[0].axes[0]
+        self.sum = self.nest.phases[0].reduces[0]
 
     def write(self) -> None:
         """Write the kernel's body."""
-        w, s = self.w, self.schedule
-        lanes, mr, nr = s.lanes, self.rows, self.columns
+        w, x = self.w, self.parts
         w.use("mask")
-        w.line(f"full = mask({lanes}, {lanes})")
-        *batch, i, j = self.nest.axes
-        a, b = operands(self.nest)
-        args = w.arguments
-        kind = "f32" if a.dtype is float32 else "f64"
-        args.special("routine", "tile_at", f"tile {a.dtype.name}")
-        args.special("routine", "pack_at", f"pack {a.dtype.name}")
+        w.line(f"full = mask({self.lanes}, {self.lanes})")
+        self._arguments()
+        m, n = self.m, self.n
+        batch = [w.extent(axis) for axis in x.batch]
+        for name in ("tiling", "share", "bands", "panel_place", "tile"):
+            w.use(name)
+        copied = "1" if gathers(x.b, x.columns, x, w.program) else "copied"
+        sizes = f"{m}, {n}, {copied}, {self.rows}, {self.columns}"
+        w.line(f"tall, height, wide, span = tiling({sizes})")
+        w.line(f"first, last = share({' * '.join([*batch, 'wide', 'tall'])}, t, nt)")
+        w.line("from_band, to_band = bands(first, last, tall)")
+        names = [axis.name for axis in x.batch]
+        with w.loop("for band in range(from_band, to_band):", *names):
+            w.line(f"which, column, cols = panel_place(band, wide, span, {n})")
+            if names:
+                w.decode(names, batch, "which")
+            w.line("low = max(first - band * tall, 0)")
+            w.line("high = min(last - band * tall, tall)")
+            if not x.blocks:
+                self._tiles("0")
+                return
+            counts = [w.extent(axis, self.nest.phases[0]) for axis in x.blocks]
+            blocks = [axis.name for axis in x.blocks]
+            with w.loop(f"for part in range({' * '.join(counts)}):", *blocks):
+                w.decode(blocks, counts, "part")
+                self._tiles("part")
+            if not self.direct:
+                with w.loop("for v in range(low, high):"):
+                    self._rows()
+                    self._epilogue()
+
+    # --- what the kernel takes --------------------------------------------------------
+
+    def _arguments(self) -> None:
+        w, x, args = self.w, self.parts, self.w.arguments
+        kind = "f32" if x.a.dtype is float32 else "f64"
         w.use(kind)
         w.use("at")
+        self.m = w.extent(x.row)
+        self.n = self._size("columns", x.columns)
+        self.k = self._size("depth", x.depth)
+        own = "this thread's own"
+        args.special("routine", "tile_at", f"tile {x.a.dtype.name}")
         args.special("choice", "room", "room", "scratch of a thread, in elements")
-        args.special("scratch", "c", kind, "a tile of sums, this thread's own")
-        args.special("scratch", "panel", kind, "a copied panel, this thread's own")
-        args.special("scratch", "turned", kind, "copied rows, this thread's own")
-        args.special("choice", "copied", "pack b", "whether panels are copied")
-        args.special("choice", "turn", "pack a", "whether rows are copied")
+        if not self.direct:
+            args.special("scratch", "c", kind, f"sums, {own}")
+        args.special("scratch", "panel", kind, f"a copied panel, {own}")
+        args.special("scratch", "turned", kind, f"copied rows, {own}")
         if self.index:
             w.use("get")
             args.special("choice", "kept", "keep b", "whether copies are kept")
             lap = f"get({args.buffer(self.index)}, 0)"
             w.line(f"missing = {lap} * kept == 0  # later turns find the copies")
-        n = {x.name: args.size(f"n_{x.name}", x.extent) for x in (*batch, i, j)}
-        k = args.size(f"n_{self.depth.name}", self.depth.extent)
 
-        for name in ("tiling", "share", "tile_place", "fetch", "tile"):
-            w.use(name)
-        sizes = f"{n[i.name]}, {n[j.name]}"
-        w.line(f"tall, height, wide, span = tiling({sizes}, copied, {mr}, {nr})")
-        tiles = " * ".join([*(n[x.name] for x in batch), "wide", "tall"])
-        w.line(f"first, last = share({tiles}, t, nt)")
-        w.line("current, begin = -1, first")
+    def _size(self, name: str, axes: Sequence[LoopAxis]) -> str:
+        if len(axes) == 1:
+            phase = None if axes[0] in self.nest.axes else self.nest.phases[0]
+            return self.w.extent(axes[0], phase)
+        return self.w.arguments.size(name, product(axis.extent for axis in axes))
+
+    def _step(self, e: Load, axes: Sequence[LoopAxis]) -> str:
+        """Return how far a read moves along axes that are one, as an argument."""
+        args = self.w.arguments
+        step = merged(steps(e, axes, self.w.program))
+        assert step is not None
+        return args.factor(f"{args.buffer(e.buffer)}_{axes[-1].name}", step)
+
+    def _offsets(self, name: str, e: Load, axes: Sequence[LoopAxis]) -> str:
+        """Return the table of what axes add to where a read lies."""
+        args = self.w.arguments
+        note = f"of {args.buffer(e.buffer)} along {', '.join(a.name for a in axes)}"
+        table = steps(e, axes, self.w.program)
+        return args.special("offsets", name, table, f"offsets {note}")
+
+    # --- operands ---------------------------------------------------------------------
+
+    def _tiles(self, part: str) -> None:
+        """Write the loop over this thread's tiles of a panel, and of a part of sums."""
+        w = self.w
+        self._second()
+        self._first()
+        with w.loop("for v in range(low, high):"):
+            self._rows()
+            to, step = "c", str(self.columns)
+            if self.direct:
+                to, step = self._target(self.direct)
+            elif self.parts.blocks:
+                to = f"at(c, (v - low) * {self.rows * self.columns})"
+            left = "at(a, row * a_row), a_row, a_deep, rows"
+            right = f"b, b_deep, {self.k}, cols, {part}"
+            w.line(f"tile(tile_at, {to}, {step}, {left}, {right})")
+            if not self.direct and not self.parts.blocks:
+                self._epilogue()
+
+    def _rows(self) -> None:
+        self.w.line("row = v * height")
+        self.w.line(f"rows = min(height, {self.m} - row)")
+
+    def _second(self) -> None:
+        """Write what b is: a panel of the second operand."""
+        w, x, args = self.w, self.parts, self.w.arguments
+        dtype, nr = x.b.dtype.name, self.columns
+        pointer, base = self._base(x.b, (*x.batch, *x.blocks))
+        if gathers(x.b, x.columns, x, w.program):
+            w.use("gather_panel")
+            args.special("routine", "gather_at", f"gather {dtype}")
+            deep = self._offsets("deep_b", x.b, x.depth)
+            across = self._offsets("across_b", x.b, x.columns)
+            source = f"at({pointer}, {base}), {deep}, {self.k}"
+            turn = int(_runs_down(x, w.program))
+            columns = f"{across} + 8 * column, cols, {turn}"
+            w.line(f"gather_panel(gather_at, panel, {nr}, {source}, {columns})")
+            w.line(f"b, b_deep = panel, {nr}")
+            return
+        w.use("fetch")
+        args.special("routine", "pack_at", f"pack {dtype}")
+        args.special("choice", "copied", "pack b", "whether panels are copied")
+        deep, across = self._step(x.b, x.depth), self._step(x.b, x.columns)
+        fresh, to = "True", "panel"
         if self.index:
-            w.line("base = first // tall")
-        with w.loop("for u in range(first, last):", *(x.name for x in batch)):
-            place = f"tile_place(u, tall, height, wide, span, {sizes})"
-            w.line(f"which, band, row, rows, column, cols = {place}")
-            if batch:
-                w.line("begin = max(first, which * wide * tall)")
-                names = [x.name for x in batch]
-                w.decode(names, [n[x] for x in names], "which")
-            pa, base_a, sa_i = self._operand(a, i.name, "row")
-            pb, base_b, sb_j = self._operand(b, j.name, "column")
-            sa_k, sb_k = (self._step(x, self.depth.name) for x in (a, b))
-            width = self.row_width
-            w.line(f"right = at({pb}, {base_b})")
-            steps = f"{sb_k}, {sb_j}, {k}, cols"
-            fresh, to = "band != current", "panel"
-            if self.index:
-                fresh = f"({fresh}) & missing"
-                to = f"at(panel, kept * (band - base) * {k} * {nr})"
-            copy = f"pack_at, copied, {fresh}, {to}, {nr}, right, {steps}"
-            w.line(f"b, b_deep, _ = fetch({copy})")
-            w.line("current = band")
-            w.line(f"left = at({pa}, {base_a})")
-            w.line(f"mine = at(turned, row // height * {width} * {k})")
-            # The first `tall` tiles of a share see each row of tiles once.
-            steps = f"{sa_k}, {sa_i}, {k}, rows"
-            copy = f"pack_at, turn, u < begin + tall, mine, {width}, left, {steps}"
-            w.line(f"a, a_deep, a_row = fetch({copy})")
-            w.line(f"tile(tile_at, c, a, a_row, a_deep, rows, b, b_deep, {k}, cols, 0)")
-            self._epilogue(i.name, j.name, nr, lanes)
+            fresh = "missing"
+            to = f"at(panel, kept * (band - from_band) * {self.k} * {nr})"
+        source = f"at({pointer}, {base} + {times('column', across)})"
+        copy = f"{to}, {nr}, {source}, {deep}, {across}, {self.k}, cols"
+        w.line(f"b, b_deep, _ = fetch(pack_at, copied, {fresh}, {copy})")
 
-    @property
-    def row_width(self) -> int:
-        """The length of a copied row of the first operand: whole vectors of rows."""
-        lanes = self.schedule.lanes
-        return -(-self.rows // lanes) * lanes
+    def _first(self) -> None:
+        """Write what a is: the rows of the first operand."""
+        w, x, args = self.w, self.parts, self.w.arguments
+        dtype = x.a.dtype.name
+        pointer, base = self._base(x.a, (*x.batch, *x.blocks))
+        lanes = self.lanes
+        length = f"({self.k} + {lanes - 1}) // {lanes} * {lanes}"
+        found = steps(x.a, x.batch, w.program)
+        fresh = "band == from_band"
+        if any(step != 0 for _, step in found):
+            fresh = f"({fresh}) | (column == 0)"  # another matrix of the batch
+        if x.blocks:
+            fresh = "True"
+        if gathers(x.a, (x.row,), x, w.program):
+            w.use("gather_panel")
+            args.special("routine", "gather_at", f"gather {dtype}")
+            rows = self._offsets("rows_a", x.a, (x.row,))
+            deep = self._offsets("deep_a", x.a, x.depth)
+            w.line(f"a, a_row, a_deep = turned, {length}, 1")
+            copy = f"turned, a_row, at({pointer}, {base}), {rows}, {self.m}, {deep}"
+            line = f"gather_panel(gather_at, {copy}, {self.k}, 0)"
+            if fresh == "True":
+                w.line(line)
+            else:
+                with w.loop(f"if {fresh}:"):
+                    w.line(line)
+            return
+        w.use("fetch")
+        args.special("routine", "pack_at", f"pack {dtype}")
+        args.special("choice", "turn", "pack a", "whether rows are copied")
+        # Rows of neighbours are what panels of the transposed operand are made of.
+        across, deep = self._step(x.a, (x.row,)), self._step(x.a, x.depth)
+        copy = f"turned, {length}, at({pointer}, {base}), {across}, {deep}"
+        sizes = f"{self.m}, {self.k}"
+        w.line(f"a, a_row, a_deep = fetch(pack_at, turn, {fresh}, {copy}, {sizes})")
 
-    def _step(self, e: Load, axis: str) -> str:
-        """Return how far a read moves along an axis, as an argument."""
-        pointer = self.w.arguments.buffer(e.buffer)
-        total: Size = 0
-        buffer = self.w.program.buffers[e.buffer]
-        for x, step in zip(e.args, buffer.strides, strict=True):
-            form = linear(x)
-            assert form is not None
-            total = total + form.axes.get(axis, 0) * step
-        return self.w.arguments.factor(f"{pointer}_{axis}", total)
-
-    def _operand(self, e: Load, axis: str, local: str) -> tuple[str, str, str]:
-        """Return an operand's pointer, its offset at the tile, and its own step."""
-        w = self.w
-        pointer = w.arguments.buffer(e.buffer)
-        step = self._step(e, axis)
-        terms = [times(local, step)]
-        forms = [linear(x) for x in e.args]
-        names = {n for form in forms if form for n in form.axes}
-        for name in sorted(names - {axis, self.depth.name, ""}):
-            terms.append(times(name, self._step(e, name)))
-        if "" in names:
-            terms.append(self._step(e, ""))
+    def _base(self, e: Load, axes: Sequence[LoopAxis]) -> tuple[str, str]:
+        """Return an operand's pointer, and where it begins at a point of some axes."""
+        w, args = self.w, self.w.arguments
+        pointer = args.buffer(e.buffer)
+        names = {n for x in e.args if (form := linear(x)) for n in form.axes}
+        open_ = [n for n in sorted(names) if n == "" or n in {a.name for a in axes}]
+        buffer = w.program.buffers[e.buffer]
+        terms = []
+        for name in open_:
+            step = buffer.step(e.args, name)
+            assert step is not None
+            if step != 0:
+                factor = args.factor(f"{pointer}_{name or 'at'}", step)
+                terms.append(times(name, factor) if name else factor)
         terms += [times(w.scalar(x), by) for x, by in w.uniform(e.buffer, e.args)]
-        return pointer, " + ".join(terms), step
+        return pointer, " + ".join(terms) or "0"
 
-    def _epilogue(self, i: str, j: str, nr: int, lanes: int) -> None:
-        w = self.w
+    # --- results ----------------------------------------------------------------------
+
+    @cached_property
+    def direct(self) -> Store | None:
+        """The store of sums as they are, to neighbours: the tile does it itself."""
+        stores = [s for phase in self._later for s in phase.stores]
+        if len(stores) != 1 or stores[0].accumulate:
+            return None
+        (store,) = stores
+        if not isinstance(store.value, Ref) or store.value.dtype is not self.sum.dtype:
+            return None
+        buffer = self.w.program.buffers[store.buffer]
+        across = buffer.step(store.index, self.parts.columns[-1].name)
+        return store if across == 1 else None
+
+    def _target(self, store: Store) -> tuple[str, str]:
+        """Return where a tile's first sum goes, and the step between its rows."""
+        w, args, x = self.w, self.w.arguments, self.parts
+        for e in store.index:
+            w.prepare(e)
+        terms, others = w.parts(store.buffer, store.index)
+        assert not any(w.varies(e) for e, _ in others)
+        pointer, down = args.buffer(store.buffer), "0"
+        found = [times(w.scalar(e), factor) for e, factor in others]
+        for name, factor in terms:
+            if name == x.row.name:
+                down = factor
+            local = {x.row.name: "row", x.columns[-1].name: "column"}.get(name, name)
+            found.append(times(local, factor) if name else factor)
+        return f"at({pointer}, {' + '.join(found)})", down
+
+    @cached_property
+    def _later(self) -> tuple[Phase, ...]:
+        """The later phases; all columns are counted by the last of their axes."""
+        gone = {axis.name for axis in self.parts.columns[:-1]}
+
+        def change(old: Expr, _: tuple[Expr, ...]) -> Expr | None:
+            merged = isinstance(old, Axis) and old.name in gone
+            return const(0, old.dtype) if merged else None
+
+        if not gone:
+            return self.nest.phases[1:]
+        return tuple(
+            Phase(
+                phase.axes,
+                phase.reduces,
+                tuple(
+                    Store(
+                        s.buffer,
+                        tuple(rebuild(e, change) for e in s.index),
+                        rebuild(s.value, change),
+                        s.accumulate,
+                    )
+                    for s in phase.stores
+                ),
+            )
+            for phase in self.nest.phases[1:]
+        )
+
+    def _epilogue(self) -> None:
+        w, x = self.w, self.parts
+        i, j, nr, lanes = x.row.name, x.columns[-1].name, self.columns, self.lanes
         w.use("load")
+        first = f"(v - low) * {self.rows * nr} + " if x.blocks else ""
         with w.loop("for r in range(rows):", i):
             w.line(f"{i} = row + r")
             with w.loop(f"for q in range(0, cols, {lanes}):", j, mask="m"):
                 w.line(f"{j} = column + q")
                 w.line(f"m = mask(cols - q, {lanes})")
                 w.axis = j
-                w.line(f"{self.product.name} = load(c, r * {nr} + q, m)")
-                w.define(self.product.name, self.product.name)
-                for phase in self.nest.phases[1:]:
+                w.line(f"{self.sum.name} = load(c, {first}r * {nr} + q, m)")
+                w.define(self.sum.name, self.sum.name)
+                for phase in self._later:
                     values = [(s, w.vector(s.value)) for s in phase.stores]
                     for s, _ in values:
                         w.store(s.buffer, s.index, s.value)
                 w.axis = ""
+
+
+def gathers(
+    e: Load, across: Sequence[LoopAxis], x: Contraction, program: Program
+) -> bool:
+    """Whether an operand lies in no matrix: its axes are not one, or its sum's are."""
+    return any(merged(steps(e, axes, program)) is None for axes in (across, x.depth))
+
+
+def _runs_down(x: Contraction, program: Program) -> bool:
+    """Whether neighbours of a gathered panel lie along the sum rather than across."""
+    (across, side), (deep, down) = (
+        steps(x.b, axes, program)[-1] for axes in (x.columns, x.depth)
+    )
+    if side != 1 or down != 1:
+        return down == 1
+    return isinstance(across, int) and (not isinstance(deep, int) or deep > across)
 
 
 def kept_operands(program: Program) -> dict[int, str]:
@@ -177,32 +349,13 @@ def kept_operands(program: Program) -> dict[int, str]:
             continue
         written = {program.root(n) for s in flat(loop.body) for n in s.writes}
         for s in loop.body:
-            if (
-                not isinstance(s, Nest)
-                or not s.schedule
-                or s.schedule.strategy != "tile"
-            ):
+            tiled = isinstance(s, Nest) and s.schedule and s.schedule.strategy == "tile"
+            if not isinstance(s, Nest) or not tiled:
                 continue
-            _, b = operands(s)
-            moves = any(isinstance(e, Load) for e in walk(*b.args))
-            if not moves and program.root(b.buffer) not in written:
+            x = contraction_of(s, program)
+            assert x is not None
+            moves = any(isinstance(e, Load) for e in walk(*x.b.args))
+            plain = not x.blocks and not gathers(x.b, x.columns, x, program)
+            if plain and not moves and program.root(x.b.buffer) not in written:
                 found[id(s)] = loop.index
     return found
-
-
-def operands(nest: Nest) -> tuple[Load, Load]:
-    """Return the two elements whose product a contraction sums up."""
-    a, b = nest.phases[0].reduces[0].values[0].args
-    assert isinstance(a, Load)
-    assert isinstance(b, Load)
-    return a, b
-
-
-def operand_strides(nest: Nest, program: Program) -> tuple[Size, Size]:
-    """Return the first operand's step along the sum, the second's between columns."""
-    a, b = operands(nest)
-    deep = stride(program.buffers[a.buffer], a.args, nest.phases[0].axes[0].name)
-    across = stride(program.buffers[b.buffer], b.args, nest.axes[-1].name)
-    assert deep is not None
-    assert across is not None
-    return deep, across

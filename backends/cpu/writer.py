@@ -29,7 +29,6 @@ from graphc.ir.scalar import (
     walk,
 )
 from graphc.ir.types import DType, bool_
-from graphc.passes.schedule import stride
 
 CALLS = {
     "neg": "neg",
@@ -179,7 +178,7 @@ class Writer(BlockWriter):
             return f"{self.use('load1')}({pointer}, {offset}, {mask})"
         if step == "1":
             return f"{self.use('load')}({pointer}, {offset}, {mask})"
-        if stride(self.program.buffers[e.buffer], e.args, self.axis) == 2:
+        if self.program.buffers[e.buffer].step(e.args, self.axis) == 2:
             return f"{self.use('every_other')}({pointer}, {offset}, {mask})"
         return f"{self.use('strided')}({pointer}, {offset}, {step}, {mask})"
 

@@ -20,6 +20,7 @@ from .arith import sqrt as sqrt
 from .arith import trunc as trunc
 from .foreign import invoke as invoke
 from .gemm_calls import at as at
+from .gemm_calls import gather_panel as gather_panel
 from .gemm_calls import tile as tile
 from .horizontal import hall as hall
 from .horizontal import hany as hany
@@ -43,9 +44,10 @@ from .scans import cumextremum as cumextremum
 from .scans import cumprod as cumprod
 from .scans import cumsum as cumsum
 from .scans import linear_recurrence as linear_recurrence
+from .tiling import bands as bands
 from .tiling import fetch as fetch
+from .tiling import panel_place as panel_place
 from .tiling import share as share
-from .tiling import tile_place as tile_place
 from .tiling import tiling as tiling
 from .vector import b8 as b8
 from .vector import every_other as every_other

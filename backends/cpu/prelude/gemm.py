@@ -1,7 +1,7 @@
 """Offer the register tile of matrix products: its size, its address, when to pack.
 
-The tile and the panel copy (``gemm_ir.py``) are compiled once for a machine, in 0.4 s,
-and loaded from the cache ever after. Every contraction kernel calls them through
+The tile (``gemm_ir.py``) and the copies of operands (``panel_ir.py``) are compiled once
+for a machine and loaded from the cache ever after. Contraction kernels call them through
 addresses in its args table (``gemm_calls.py``) and applies its fused epilogue to the
 small scratch that the tile wrote, while it is in the first-level cache.
 """
@@ -10,79 +10,72 @@ from __future__ import annotations
 
 from functools import cache, partial
 
+import llvmlite.binding as llvm
+
 from . import native
-from .gemm_ir import Shape, build, shape
+from .gemm_ir import Shape, Writer, shape, write_tile
+from .panel_ir import write_gather, write_pack
 
-__all__ = [
-    "Shape",
-    "pack_address",
-    "shape",
-    "should_pack_a",
-    "should_pack_b",
-    "tile_address",
-]
+__all__ = ["Shape", "address", "prepare", "shape", "should_pack_a", "should_pack_b"]
 
-
-def tile_address(dtype: str = "float32") -> int:
-    """Return the address of ``tile`` for a dtype, compiling it if need be."""
-    return _address(dtype, "tile")
-
-
-def pack_address(dtype: str = "float32") -> int:
-    """Return the address of ``pack`` for a dtype, compiling it if need be."""
-    return _address(dtype, "pack")
-
-
-_WHICH = ("tile", "pack")
+_WRITERS = {"tile": write_tile, "pack": write_pack, "gather": write_gather}
 _pending: dict[tuple[str, str], native.Made] = {}
 
 
-def prepare(dtype: str) -> None:
-    """Begin to compile tile and pack beside what this thread does next."""
-    for which in _WHICH:
-        key, names = _names(dtype, which)
-        if (dtype, which) not in _pending and not native.is_cached(key):
-            made = native.in_background(partial(build, dtype, *names))
-            _pending[dtype, which] = made
-
-
-def _names(dtype: str, which: str) -> tuple[str, tuple[str, str]]:
-    """Return the key of a function, and the names to give to tile and to pack."""
-    key = native.content_key("gemm", dtype, which)
-    symbol = f"graphc_{key}"
-    return key, (symbol, "") if which == "tile" else ("", symbol)
+def prepare(which: str, dtype: str) -> None:
+    """Begin to compile a function beside what this thread does next."""
+    key = _key(which, dtype)
+    if (which, dtype) not in _pending and not native.is_cached(key):
+        _pending[which, dtype] = native.in_background(partial(_build, which, dtype))
 
 
 @cache
-def _address(dtype: str, which: str) -> int:
-    key, names = _names(dtype, which)
+def address(which: str, dtype: str = "float32") -> int:
+    """Return the address of "tile", "pack" or "gather", compiled if need be."""
     found = native.load(
-        key,
-        f"graphc_{key}",
-        lambda: build(dtype, *names),
+        _key(which, dtype),
+        _symbol(which, dtype),
+        partial(_build, which, dtype),
         f"gemm {which}",
-        _pending.get((dtype, which)),
+        _pending.get((which, dtype)),
     )
     return found.address
+
+
+def _key(which: str, dtype: str) -> str:
+    return native.content_key("gemm", dtype, which)
+
+
+def _symbol(which: str, dtype: str) -> str:
+    return f"graphc_{_key(which, dtype)}"
+
+
+def _build(which: str, dtype: str) -> llvm.ModuleRef:
+    writer = Writer(shape(dtype))
+    _WRITERS[which](writer, _symbol(which, dtype))
+    # There is nothing to optimise: without LLVM's passes the loops are the same and
+    # compiling takes half the time.
+    return llvm.parse_assembly(str(writer.module))
 
 
 def should_pack_b(m: int, n: int, sb_j: int, dtype: str = "float32") -> bool:
     """Tell whether to copy b, k x n, into panels before an m x n product.
 
-    A tile reads rows of b, so columns must be adjacent. Where they are, copying costs
-    as much as 8 rows of the product; it pays, up to twofold, once a panel is read for
-    more than two tiles of rows, unless b's rows are so short that they share pages.
+    A tile reads rows of b as whole vectors, so columns must be adjacent and as many.
+    Where they are, copying costs as much as 8 rows of the product; it pays, up to
+    twofold, once a panel is read for more than a few tiles of rows, unless b's rows are
+    so short that they share pages. A single row has a tile of its own.
     """
     tile = shape(dtype)
-    return sb_j != 1 or (m > 2 * tile.rows and n >= 4 * tile.columns)
+    if sb_j != 1 or (m > 1 and n % tile.lanes):
+        return True
+    return m > 4 * tile.rows and n > tile.columns
 
 
-def should_pack_a(m: int, n: int, k: int, sa_k: int, dtype: str = "float32") -> bool:
-    """Tell whether to copy a, m x k, into panels of 16 columns before a product.
+def should_pack_a(m: int, n: int, sa_k: int, dtype: str = "float32") -> bool:
+    """Tell whether to copy a, m x k, into rows of neighbours before a product.
 
-    Reading a transposed touches a cache line for each p, and rows of 16 KB fall into
-    the same few sets of the cache: then a copy pays (by a fifth, up to twofold) from
-    four panels of columns on.
+    Reading a transposed touches a cache line for each p: a copy pays from a few panels
+    of columns on.
     """
-    many = n >= 4 * shape(dtype).columns
-    return many and (sa_k != 1 or k >= 4096) and m > 1
+    return sa_k != 1 and m > 1 and n >= 4 * shape(dtype).columns

@@ -51,17 +51,30 @@ def call_pointer(pattern: str, kinds: tuple[Any, ...]) -> Any:
 
 
 @intrinsic
-def tile(typing, function, c, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate):  # type: ignore[no-untyped-def]
-    """Compute a tile of a matrix product into a scratch of MR x NR elements.
+def tile(typing, function, c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate):  # type: ignore[no-untyped-def]
+    """Compute a tile of a matrix product.
 
-    Math:    c[i NR + j] (+)= sum_p a[i sa_i + p sa_k] b[p sb_k + j],
+    Math:    c[i sc + j] (+)= sum_p a[i sa_i + p sa_k] b[p sb_k + j],
              i < rows <= MR, p < k, j < cols <= NR; added to c if accumulate is not 0.
 
-    Strides count elements. Nothing beyond rows, k and cols is read; in c, whole vectors
-    of columns are written.
+    Strides count elements. Nothing beyond rows, k and cols is written, or read but for
+    b, whose rows are whole vectors.
     """
-    kinds = (function, c, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate)
-    return call_pointer("ippiiipiiii", kinds)
+    kinds = (function, c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate)
+    return call_pointer("ipipiiipiiii", kinds)
+
+
+@intrinsic
+def gather_panel(typing, function, to, width, b, deep, k, across, cols, turn):  # type: ignore[no-untyped-def]
+    """Copy a panel whose elements lie where two tables of offsets say.
+
+    Math:    to[p width + j] = b[deep[p] + across[j]] for p < k, j < cols <= width
+
+    deep and across are addresses of int64 offsets in elements. Neighbours are copied as
+    vectors: those across the panel, or, if turn is not 0, those along p.
+    """
+    kinds = (function, to, width, b, deep, k, across, cols, turn)
+    return call_pointer("ipipiiiii", kinds)
 
 
 @intrinsic

@@ -54,8 +54,8 @@ def tiling(typing, rows, columns, copied, mr, nr):  # type: ignore[no-untyped-de
     """Return (tall, height, wide, span): how a rows x columns product is tiled.
 
     There are `tall` tiles of at most `height` <= mr rows, as even as they can be, and
-    `wide` panels of `span` columns: nr, or four times that for a single row whose
-    panels are not copied. mr and nr are literals.
+    `wide` panels of `span` columns: nr, or twice that for a single row whose panels
+    are not copied. mr and nr are literals.
     """
     if not isinstance(mr, types.IntegerLiteral) or not isinstance(
         nr, types.IntegerLiteral
@@ -71,7 +71,7 @@ def tiling(typing, rows, columns, copied, mr, nr):  # type: ignore[no-untyped-de
         single = builder.icmp_signed("==", rows, _word(1))
         plain = builder.icmp_signed("==", copied, _word(0))
         long = builder.and_(single, plain)
-        span = builder.select(long, _word(4 * nr_value), _word(nr_value))
+        span = builder.select(long, _word(2 * nr_value), _word(nr_value))
         return _tuple(
             context, builder, sig, tall, height, _ceiling(builder, columns, span), span
         )
@@ -81,24 +81,39 @@ def tiling(typing, rows, columns, copied, mr, nr):  # type: ignore[no-untyped-de
 
 
 @intrinsic
-def tile_place(typing, u, tall, height, wide, span, n_rows, n_columns):  # type: ignore[no-untyped-def]
-    """Return (which, band, row, rows, column, columns) of tile u.
+def bands(typing, first, last, tall):  # type: ignore[no-untyped-def]
+    """Return the first and one past the last of the panels of tiles first .. last - 1.
 
-    Tiles run down a panel first, panels across a matrix, matrices through the batch:
-    `band` counts panels through the whole batch, `which` matrices.
+    Each panel has `tall` tiles; a share of none has no panel.
     """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        u, tall, height, wide, span, n_rows, n_columns = args
-        band = builder.udiv(u, tall)
-        row = builder.mul(builder.urem(u, tall), height)
-        column = builder.mul(builder.urem(band, wide), span)
-        rows = _least(builder, height, builder.sub(n_rows, row))
-        columns = _least(builder, span, builder.sub(n_columns, column))
-        which = builder.udiv(band, wide)
-        return _tuple(context, builder, sig, which, band, row, rows, column, columns)
+        first, last, tall = args
+        none = builder.icmp_signed("==", tall, _word(0))
+        tall = builder.select(none, _word(1), tall)
+        begin = builder.udiv(first, tall)
+        empty = builder.icmp_signed("==", first, last)
+        end = builder.select(empty, begin, _ceiling(builder, last, tall))
+        return _tuple(context, builder, sig, begin, end)
 
-    return _words(6)(*(types.int64,) * 7), codegen
+    return _words(2)(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def panel_place(typing, band, wide, span, n_columns):  # type: ignore[no-untyped-def]
+    """Return (which, column, columns) of a panel: its matrix, and where it lies there.
+
+    Panels run across a matrix, matrices through the batch.
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        band, wide, span, n_columns = args
+        which = builder.udiv(band, wide)
+        column = builder.mul(builder.urem(band, wide), span)
+        columns = _least(builder, span, builder.sub(n_columns, column))
+        return _tuple(context, builder, sig, which, column, columns)
+
+    return _words(3)(*(types.int64,) * 4), codegen
 
 
 @intrinsic

@@ -26,7 +26,7 @@ from graphc.ir.dims import Dim, Size, evaluate, product
 from graphc.ir.graph import Guard
 from graphc.ir.nodes import Node, Tensor
 from graphc.ir.origins import Origin
-from graphc.ir.scalar import Expr, Load, walk
+from graphc.ir.scalar import Expr, Load, linear, walk
 from graphc.ir.types import DType, Shape, TensorType
 
 if TYPE_CHECKING:
@@ -57,6 +57,16 @@ class Buffer:
     def strides(self) -> tuple[Size, ...]:
         """The distance in elements between neighbours along each axis."""
         return tuple(product(self.shape[i + 1 :]) for i in range(len(self.shape)))
+
+    def step(self, index: Sequence[Expr], axis: str) -> Size | None:
+        """Return how far an access moves along an axis, in elements; None if unknown."""
+        total: Size = 0
+        for e, stride in zip(index, self.strides, strict=True):
+            form = linear(e)
+            if form is None:
+                return None
+            total = total + form.axes.get(axis, 0) * stride
+        return total
 
     @property
     def bytes(self) -> Size:

@@ -1,0 +1,268 @@
+"""Write the LLVM IR of the copies that put operands of a product into place.
+
+pack(to, width, b, sb_k, sb_j, k, cols)
+
+    to[p * width + j] = b[p * sb_k + j * sb_j] if j < cols else 0
+    for p < k and j < width, a multiple of the vector's lanes
+
+Rows of b are copied as vectors if sb_j is 1 and transposed in registers, a square
+of vectors at a time, if sb_k is 1.
+
+gather(to, width, b, deep, k, across, cols, turn)
+
+    to[p * width + j] = b[deep[p] + across[j]] for p < k and j < cols
+
+Offsets that follow each other are copied as a vector: those of `across`, or, if
+turn is not 0, those of `deep`, a square of vectors at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from llvmlite import ir
+
+from .gemm_ir import WORD, Writer, counting
+
+# --- matrices ------------------------------------------------------------------------
+
+
+def write_pack(w: Writer, symbol: str) -> None:
+    """Write the exported function, which chooses among three ways to copy."""
+    p, i = w.pointer, WORD
+    function, b = w.function(symbol, [p, i, p, i, i, i, i])
+    _, _, _, sb_k, sb_j, _, _ = function.args
+    ways = [
+        (b.icmp_signed("==", sb_j, i(1)), _write_copy(w)),
+        (b.icmp_signed("==", sb_k, i(1)), _write_transpose(w)),
+        (ir.IntType(1)(1), _write_single(w)),
+    ]
+    for condition, way in ways:
+        with b.if_then(condition):
+            b.call(way, function.args)
+            b.ret_void()
+    b.ret_void()
+
+
+def _pack_function(w: Writer, name: str) -> tuple[ir.Function, ir.IRBuilder]:
+    p, i = w.pointer, WORD
+    return w.function(name, [p, i, p, i, i, i, i], private=True)
+
+
+def _write_copy(w: Writer) -> ir.Function:
+    """Write the copy of rows that are contiguous, as many vectors as a tile has."""
+    i, lanes = WORD, w.tile.lanes
+    function, b = _pack_function(w, "pack_copy")
+    to, width, source, sb_k, _, k, cols = function.args
+    begin: ir.Value = i(0)
+    for count in (w.tile.vectors, 1):
+        step = count * lanes
+        end = b.mul(b.udiv(width, i(step)), i(step))
+        with counting(b, begin, end, step, []) as (first, _, _):
+            places = [b.add(first, i(n * lanes)) for n in range(count)]
+            masks = [w.lanes_below(b, b.sub(cols, place)) for place in places]
+            start = [b.gep(to, [first]), b.gep(source, [first])]
+            with counting(b, i(0), k, 1, start) as (_, (out, row), following):
+                for n, mask in enumerate(masks):
+                    at = [i(n * lanes)]
+                    w.store(b, w.load(b, b.gep(row, at), mask), b.gep(out, at))
+                following += [b.gep(out, [width]), b.gep(row, [sb_k])]
+        begin = end
+    b.ret_void()
+    return function
+
+
+def _write_transpose(w: Writer) -> ir.Function:
+    """Write the copy of columns that are contiguous: squares, turned in registers."""
+    i = WORD
+    lanes = w.tile.lanes
+    function, b = _pack_function(w, "pack_transpose")
+    to, width, source, _, sb_j, k, cols = function.args
+    whole = b.and_(k, i(-lanes))
+    rest = b.sub(k, whole)
+    with counting(b, i(0), width, lanes, []) as (first, _, _):
+        rows = _columns(w, b, source, first, cols, lambda j: b.mul(j, sb_j))
+        valid = w.lanes_below(b, b.sub(cols, first))
+        with counting(b, i(0), whole, lanes, []) as (p0, _, _):
+            at = b.gep(to, [b.add(b.mul(p0, width), first)])
+            _write_square(w, b, rows, p0, at, width, valid)
+        with b.if_then(b.icmp_signed(">", rest, i(0))):
+            at = b.gep(to, [b.add(b.mul(whole, width), first)])
+            _write_square(w, b, rows, whole, at, width, valid, rest)
+    b.ret_void()
+    return function
+
+
+def _columns(
+    w: Writer,
+    b: ir.IRBuilder,
+    source: ir.Value,
+    first: ir.Value,
+    cols: ir.Value,
+    offset: Callable[[ir.Value], ir.Value],
+) -> list[ir.Value]:
+    """Return the starts of a vector's columns; one that is not there is the last."""
+    found = []
+    for lane in range(w.tile.lanes):
+        j = b.add(first, WORD(lane))
+        last = b.sub(cols, WORD(1))
+        j = b.select(b.icmp_signed("<", j, cols), j, last)
+        found.append(b.gep(source, [offset(j)]))
+    return found
+
+
+def _write_square(
+    w: Writer,
+    b: ir.IRBuilder,
+    rows: list[ir.Value],
+    p0: ir.Value,
+    at: ir.Value,
+    width: ir.Value,
+    valid: ir.Value,
+    count: ir.Value | None = None,
+) -> None:
+    """Write a square of the transpose, of `count` p; columns that are not there are 0."""
+    mask = None if count is None else w.lanes_below(b, count)
+    loaded = [w.load(b, b.gep(row, [p0]), mask) for row in rows]
+    for lane, vector in enumerate(_transposed(b, loaded)):
+        cleared = b.select(valid, vector, w.zeros)
+        if count is None:
+            w.store(b, cleared, at)
+        else:
+            with b.if_then(b.icmp_signed(">", count, WORD(lane))):
+                w.store(b, cleared, at)
+        at = b.gep(at, [width])
+
+
+def _transposed(b: ir.IRBuilder, vectors: list[ir.Value]) -> list[ir.Value]:
+    """Transpose a square by exchanging ever larger blocks of two vectors at a time."""
+    lanes = len(vectors)
+    kind = ir.VectorType(ir.IntType(32), lanes)
+    block = 1
+    while block < lanes:
+        lower = [n if n & block == 0 else n - block + lanes for n in range(lanes)]
+        upper = [n + block if n & block == 0 else n + lanes for n in range(lanes)]
+        turned = list(vectors)
+        for n in range(lanes):
+            if n & block == 0:
+                pair = vectors[n], vectors[n + block]
+                turned[n] = b.shuffle_vector(*pair, ir.Constant(kind, lower))
+                turned[n + block] = b.shuffle_vector(*pair, ir.Constant(kind, upper))
+        vectors = turned
+        block *= 2
+    return vectors
+
+
+def _write_single(w: Writer) -> ir.Function:
+    """Write the copy of elements one by one, for strides that are both not 1."""
+    i = WORD
+    function, b = _pack_function(w, "pack_single")
+    to, width, source, sb_k, sb_j, k, cols = function.args
+    zero = ir.Constant(w.element, 0.0)
+    with counting(b, i(0), k, 1, []) as (index, _, _):
+        out = b.gep(to, [b.mul(index, width)])
+        row = b.gep(source, [b.mul(index, sb_k)])
+        with counting(b, i(0), cols, 1, []) as (j, _, _):
+            b.store(b.load(b.gep(row, [b.mul(j, sb_j)])), b.gep(out, [j]))
+        with counting(b, cols, width, 1, []) as (j, _, _):
+            b.store(zero, b.gep(out, [j]))
+    b.ret_void()
+    return function
+
+
+# --- windows -------------------------------------------------------------------------
+
+
+def write_gather(w: Writer, symbol: str) -> None:
+    """Write the exported function, which chooses which neighbours are copied at once."""
+    p, i = w.pointer, WORD
+    kinds = [p, i, p, i, i, i, i, i]
+    function, b = w.function(symbol, kinds)
+    to, width, source, deep, k, across, cols, turn = function.args
+    table = i.as_pointer()
+    shared = [
+        *(to, width, source, b.inttoptr(deep, table), k),
+        *(b.inttoptr(across, table), cols),
+    ]
+    inner = [p, i, p, table, i, table, i]
+    with b.if_then(b.icmp_signed("!=", turn, i(0))):
+        b.call(_write_turned(w, inner), shared)
+        b.ret_void()
+    b.call(_write_runs(w, inner), shared)
+    b.ret_void()
+
+
+def _write_runs(w: Writer, kinds: list[ir.Type]) -> ir.Function:
+    """Write the copy of a panel whose neighbours lie across it."""
+    i = WORD
+    function, b = w.function("gather_runs", kinds, private=True)
+    to, width, source, deep, k, across, cols = function.args
+    with _runs(w, b, across, cols) as (j, count):
+        mask = w.lanes_below(b, count)
+        start = b.gep(source, [b.load(b.gep(across, [j]))])
+        begin = [b.gep(to, [j])]
+        with counting(b, i(0), k, 1, begin) as (p, (out,), following):
+            at = b.gep(start, [b.load(b.gep(deep, [p]))])
+            w.store(b, w.load(b, at, mask), out, mask)
+            following += [b.gep(out, [width])]
+    b.ret_void()
+    return function
+
+
+def _write_turned(w: Writer, kinds: list[ir.Type]) -> ir.Function:
+    """Write the copy of a panel whose neighbours lie along p: squares, transposed."""
+    i, lanes = WORD, w.tile.lanes
+    function, b = w.function("gather_turned", kinds, private=True)
+    to, width, source, deep, k, across, cols = function.args
+    with counting(b, i(0), cols, lanes, []) as (first, _, _):
+        rows = _columns(w, b, source, first, cols, lambda j: b.load(b.gep(across, [j])))
+        valid = w.lanes_below(b, b.sub(cols, first))
+        with _runs(w, b, deep, k) as (p, count):
+            p0 = b.load(b.gep(deep, [p]))
+            at = b.gep(to, [b.add(b.mul(p, width), first)])
+            whole = b.icmp_signed("==", count, i(lanes))
+            with b.if_else(whole) as (full, part):
+                with full:
+                    _write_square(w, b, rows, p0, at, width, valid)
+                with part:
+                    _write_square(w, b, rows, p0, at, width, valid, count)
+    b.ret_void()
+    return function
+
+
+@contextmanager
+def _runs(
+    w: Writer, b: ir.IRBuilder, table: ir.Value, n: ir.Value
+) -> Iterator[tuple[ir.Value, ir.Value]]:
+    """Write a loop over the runs of neighbours in a table of n offsets.
+
+    Yields where a run begins and how long it is: a vector's lanes at most.
+    """
+    i = WORD
+    function = b.function
+    names = ("head", "run", "longer", "next", "body", "after")
+    head, run, longer, following, body, after = map(function.append_basic_block, names)
+    before = b.block
+    b.branch(head)
+    b.position_at_end(head)
+    start = b.phi(i)
+    start.add_incoming(i(0), before)
+    b.cbranch(b.icmp_signed("<", start, n), run, after)
+    b.position_at_end(run)
+    count = b.phi(i)
+    count.add_incoming(i(1), head)
+    place = b.add(start, count)
+    room = b.icmp_signed("<", count, i(w.tile.lanes))
+    b.cbranch(b.and_(room, b.icmp_signed("<", place, n)), longer, body)
+    b.position_at_end(longer)
+    here, there = (b.load(b.gep(table, [x])) for x in (place, b.sub(place, i(1))))
+    b.cbranch(b.icmp_signed("==", b.sub(here, there), i(1)), following, body)
+    b.position_at_end(following)
+    count.add_incoming(b.add(count, i(1)), following)
+    b.branch(run)
+    b.position_at_end(body)
+    yield start, count
+    start.add_incoming(b.add(start, count), b.block)
+    b.branch(head)
+    b.position_at_end(after)

@@ -1,0 +1,136 @@
+"""What a contraction needs when sizes are bound: scratch, copies, tables of offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from graphc.backends.cpu.prelude import gemm
+from graphc.backends.cpu.tile_nest import gathers
+from graphc.backends.shared.arguments import Argument
+from graphc.ir.dims import Size, evaluate, product
+from graphc.ir.program import LoopAxis, Nest, Program
+from graphc.passes.contraction import Contraction, contraction_of, merged, steps
+
+Array = np.ndarray[Any, Any]
+
+# The most that each thread copies of a first operand. What a cache holds no more is
+# still worth it: 2048 x 2048 transposed runs 1.6 times as fast from a copy.
+TURNED_BYTES = 32 << 20
+# So many bytes of copied panels a thread keeps over the turns of a loop.
+KEPT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class TileRoom:
+    """The scratch and the choices of a contraction for sizes; see tile_nest.py."""
+
+    nest: Nest
+    program: Program
+    sizes: Mapping[str, int]
+
+    @cached_property
+    def parts(self) -> Contraction:
+        """The roles of its axes."""
+        found = contraction_of(self.nest, self.program)
+        assert found is not None
+        return found
+
+    @cached_property
+    def shape(self) -> gemm.Shape:
+        """The register tile."""
+        return gemm.shape(self.parts.a.dtype.name)
+
+    @cached_property
+    def mnk(self) -> tuple[int, int, int]:
+        """Rows, columns and depth of each of its products."""
+        x = self.parts
+        return self._count((x.row,)), self._count(x.columns), self._count(x.depth)
+
+    def _count(self, axes: Sequence[LoopAxis]) -> int:
+        return self._number(product(axis.extent for axis in axes))
+
+    def _number(self, size: Size) -> int:
+        return evaluate(size, self.sizes)
+
+    # --- choices ----------------------------------------------------------------------
+
+    def keeps(self, words: Sequence[Argument]) -> bool:
+        """Decide whether its panels stay from turn to turn of its loop."""
+        if not any(w.kind == "choice" and w.value == "keep b" for w in words):
+            return False
+        return self.mnk[0] > 1 and self.panels <= KEPT_BYTES
+
+    @cached_property
+    def panels(self) -> int:
+        """The bytes of all panels of the second operand.
+
+        A thread has room for all of them: a team that does not come together leaves the
+        whole step to one.
+        """
+        _, n, k = self.mnk
+        bands = -(-n // self.shape.columns) * self._count(self.parts.batch)
+        return self._bytes(bands * k * self.shape.columns)
+
+    @cached_property
+    def packs_b(self) -> bool:
+        """Whether panels of the second operand are copied."""
+        x, (m, n, _) = self.parts, self.mnk
+        if gathers(x.b, x.columns, x, self.program):
+            return True
+        across = merged(steps(x.b, x.columns, self.program))
+        assert across is not None
+        return gemm.should_pack_b(m, n, self._number(across), x.b.dtype.name)
+
+    @cached_property
+    def packs_a(self) -> bool:
+        """Whether rows of the first operand are copied."""
+        x, (m, n, k) = self.parts, self.mnk
+        if gathers(x.a, (x.row,), x, self.program):
+            return True
+        deep = merged(steps(x.a, x.depth, self.program))
+        assert deep is not None
+        worth = gemm.should_pack_a(m, n, self._number(deep), x.a.dtype.name)
+        return worth and m * k * x.a.dtype.itemsize <= TURNED_BYTES
+
+    def choice(self, word: Argument, kept: bool) -> int:
+        """Return the word of a choice."""
+        if word.value == "keep b":
+            return int(kept)
+        if word.value == "pack b":
+            return int(kept or self.packs_b)
+        assert word.value == "pack a", word
+        return int(self.packs_a)
+
+    # --- scratch ----------------------------------------------------------------------
+
+    def rooms(self, kept: bool) -> dict[str, int]:
+        """Return the bytes of each part of a thread's scratch."""
+        m, _, k = self.mnk
+        tile = self.shape
+        tall = -(-m // tile.rows) if self.parts.blocks else 1
+        length = -(-k // tile.lanes) * tile.lanes
+        sizes = {
+            "c": tall * tile.rows * tile.columns,
+            "panel": k * tile.columns * (self.packs_b and not kept),
+            "turned": m * length * self.packs_a,
+        }
+        return {name: self._bytes(n) for name, n in sizes.items()}
+
+    def _bytes(self, elements: int) -> int:
+        return -(-elements * self.parts.a.dtype.itemsize // 64) * 64
+
+    # --- offsets ----------------------------------------------------------------------
+
+    def offsets(self, word: Argument) -> Array:
+        """Return what axes add to where a read lies, the last running fastest."""
+        assert isinstance(word.value, tuple)
+        total: Array = np.zeros(1, np.int64)
+        for extent, step in word.value:
+            along = np.arange(self._number(extent), dtype=np.int64) * self._number(step)
+            total = (total[:, None] + along).reshape(-1)
+        return total
