@@ -69,9 +69,7 @@ def merged(pairs: Sequence[tuple[Size, Size]]) -> Size | None:
     """
     inner = pairs[-1][1]
     expected = inner
-    for (_, step), (extent, _) in zip(
-        reversed(pairs[:-1]), reversed(pairs), strict=False
-    ):
+    for (_, step), (extent, _) in zip(pairs[-2::-1], pairs[:0:-1], strict=True):
         expected = expected * extent
         if step != expected:
             return None
@@ -142,9 +140,8 @@ def _is_one(nest: Nest, program: Program, axes: Sequence[LoopAxis]) -> bool:
     accesses = []
     for phase in nest.phases[1:]:
         accesses += [(s.buffer, s.index) for s in phase.stores]
-        accesses += [
-            (e.buffer, e.args) for e in walk(*phase.roots) if isinstance(e, Load)
-        ]
+        reads = (e for e in walk(*phase.roots) if isinstance(e, Load))
+        accesses += [(e.buffer, e.args) for e in reads]
         # An axis that is a value, not a place, must stay what it is.
         if any(names & _values(s.value) for s in phase.stores):
             return False
@@ -157,13 +154,13 @@ def _is_one(nest: Nest, program: Program, axes: Sequence[LoopAxis]) -> bool:
     return True
 
 
-def _values(root: Expr) -> set[str]:
+def _values(root: Expr) -> frozenset[str]:
     """Return the axes that an expression computes with, reads left out."""
     if isinstance(root, Load):
-        return set()
+        return frozenset()
     if not root.args:
         return axes_of(root)
-    return set().union(*map(_values, root.args))
+    return frozenset().union(*map(_values, root.args))
 
 
 def _split(

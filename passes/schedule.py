@@ -16,7 +16,7 @@ from math import prod
 from graphc.ir.dims import Size
 from graphc.ir.program import Buffer, LoopAxis, Nest, Program, Schedule, Statement
 from graphc.ir.program.program import Store, within
-from graphc.ir.scalar import Apply, Expr, Load, Ref, axes_of, is_uniform, linear, walk
+from graphc.ir.scalar import Expr, Load, Ref, axes_of, is_uniform, linear, walk
 from graphc.ir.target import Target
 from graphc.passes.contraction import Contraction, contraction_of
 from graphc.passes.registry import program_pass

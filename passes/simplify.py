@@ -6,8 +6,8 @@
 
 The equations stand in `rules/`, with what they do to inf and NaN beside them. Nodes
 that need no work at all go too: a reshape or a slice to the same shape, a cast to
-the same dtype, a sum over no axis. Pieces that lie beside each other are joined (see
-`joining.py`).
+the same dtype, a sum over no axis. Pieces that lie beside each other are joined, and
+windows that are cut off not computed (see `joining.py` and `windows.py`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from graphc.ops.creation import FULL, Full
 from graphc.passes.joining import joined_pads, lowered_reshape
 from graphc.passes.registry import graph_pass
 from graphc.passes.rules import SIMPLIFY
+from graphc.passes.windows import narrowed_windows
 
 
 @graph_pass("simplify")
@@ -48,7 +49,7 @@ def _trivial(node: Node, inputs: tuple[Tensor, ...]) -> Sequence[Tensor] | None:
         value = result.dtype.numpy.type(inputs[0].node.attrs.value).item()
         if not result.dtype.is_float or inputs[0].dtype.kind != "f":
             return (make1(FULL, (), Full(result.dtype, result.shape, value)),)
-    for join in (joined_pads, lowered_reshape):
+    for join in (joined_pads, lowered_reshape, narrowed_windows):
         found = join(node, inputs)
         if found is not None:
             return (found,)

@@ -283,9 +283,9 @@ class Bound:
 
     def _offsets(self, word: Argument, room: TileRoom) -> int:
         """Return the address of a table of offsets; equal ones are one."""
-        if word.value not in self._tables:
-            self._tables[word.value] = room.offsets(word)
-        return int(self._tables[word.value].ctypes.data)
+        if word.axes not in self._tables:
+            self._tables[word.axes] = room.offsets(word)
+        return int(self._tables[word.axes].ctypes.data)
 
     def _address(self, name: str, at: int) -> int:
         """Return where a buffer lies; `at` is the word that will say so."""

@@ -57,6 +57,7 @@ class TileNest:
         self.rows, self.columns = rows, columns
         self.index = index
         self.sum = self.nest.phases[0].reduces[0]
+        self.m = self.n = self.k = ""  # how many rows and columns, and how deep
 
     def write(self) -> None:
         """Write the kernel's body."""
@@ -83,15 +84,23 @@ class TileNest:
             if not x.blocks:
                 self._tiles("0")
                 return
-            counts = [w.extent(axis, self.nest.phases[0]) for axis in x.blocks]
-            blocks = [axis.name for axis in x.blocks]
-            with w.loop(f"for part in range({' * '.join(counts)}):", *blocks):
-                w.decode(blocks, counts, "part")
-                self._tiles("part")
+            self._parts()
             if not self.direct:
                 with w.loop("for v in range(low, high):"):
                     self._rows()
                     self._epilogue()
+
+    def _parts(self) -> None:
+        """Write the loop over the parts of a sum; without any, one of no depth."""
+        w, axes = self.w, self.parts.blocks
+        counts = [w.extent(axis, self.nest.phases[0]) for axis in axes]
+        w.line(f"parts = {' * '.join(counts)}")
+        w.line(f"deep = {self.k} if parts > 0 else 0")
+        self.k = "deep"
+        names = [axis.name for axis in axes]
+        with w.loop("for part in range(max(parts, 1)):", *names):
+            w.decode(names, [f"max({n}, 1)" for n in counts], "part")
+            self._tiles("part")
 
     # --- what the kernel takes --------------------------------------------------------
 
@@ -132,9 +141,10 @@ class TileNest:
     def _offsets(self, name: str, e: Load, axes: Sequence[LoopAxis]) -> str:
         """Return the table of what axes add to where a read lies."""
         args = self.w.arguments
-        note = f"of {args.buffer(e.buffer)} along {', '.join(a.name for a in axes)}"
-        table = steps(e, axes, self.w.program)
-        return args.special("offsets", name, table, f"offsets {note}")
+        pointer = args.buffer(e.buffer)
+        note = f"offsets in {pointer} along {', '.join(a.name for a in axes)}"
+        found = steps(e, axes, self.w.program)
+        return args.special("offsets", name, pointer, note, found)
 
     # --- operands ---------------------------------------------------------------------
 
@@ -184,7 +194,9 @@ class TileNest:
         if self.index:
             fresh = "missing"
             to = f"at(panel, kept * (band - from_band) * {self.k} * {nr})"
-        source = f"at({pointer}, {base} + {times('column', across)})"
+        begin = times("column", across)
+        begin = begin if base == "0" else f"{base} + {begin}"
+        source = f"at({pointer}, {begin})"
         copy = f"{to}, {nr}, {source}, {deep}, {across}, {self.k}, cols"
         w.line(f"b, b_deep, _ = fetch(pack_at, copied, {fresh}, {copy})")
 

@@ -128,9 +128,8 @@ class TileRoom:
 
     def offsets(self, word: Argument) -> Array:
         """Return what axes add to where a read lies, the last running fastest."""
-        assert isinstance(word.value, tuple)
         total: Array = np.zeros(1, np.int64)
-        for extent, step in word.value:
+        for extent, step in word.axes:
             along = np.arange(self._number(extent), dtype=np.int64) * self._number(step)
             total = (total[:, None] + along).reshape(-1)
         return total

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from graphc.backends.cpu.guards import guarded
 from graphc.backends.shared.blocks import INFIX, BlockWriter, times
 from graphc.errors import LoweringError
 from graphc.ir.scalar import (
@@ -107,7 +108,7 @@ class Writer(BlockWriter):
 
     def vector(self, root: Expr) -> str:
         """Return the local that holds an expression as a vector."""
-        for e in walk_needed(root):
+        for e in walk_needed(root, self.axis):
             self._vector_one(e)
         return self._find(root)
 
@@ -153,6 +154,9 @@ class Writer(BlockWriter):
         if isinstance(e, Load):
             return self.load(e, mask)
         assert isinstance(e, Apply)
+        free = guarded(e, self.axis)
+        if free is not None:
+            return self._guarded(e, free, mask)
         args = [self._find(a) for a in e.args]
         if e.prim == "cast":
             return f"{self.use(CAST[e.dtype.name])}({args[0]})"
@@ -164,6 +168,14 @@ class Writer(BlockWriter):
             word = self.use("philox_word")
             return f"{word}({', '.join(args)}, {e.prim[-1]})"
         return f"{self.use(CALLS[e.prim])}({', '.join(args)})"
+
+    def _guarded(self, e: Expr, free: Load, mask: str) -> str:
+        """Return the text of a choice that reads where its test holds, else 0."""
+        test, _, other = e.args
+        read = self.load(free, f"{mask} & {self._find(test)}")
+        if isinstance(other, Const) and other.value == 0:
+            return read
+        return f"{self.use('select')}({self._find(test)}, {read}, {self._find(other)})"
 
     # --- memory -------------------------------------------------------------------
 
@@ -327,8 +339,11 @@ class Writer(BlockWriter):
         raise LoweringError(f"nest {self.nest.name}: {e.prim} in an index")
 
 
-def walk_needed(root: Expr) -> Iterator[Expr]:
-    """Yield what must be in vectors for an expression: indices of reads left out."""
+def walk_needed(root: Expr, axis: str) -> Iterator[Expr]:
+    """Yield what must be in vectors for an expression: indices of reads left out.
+
+    So is a read that its test allows along an axis of lanes: it is one with its choice.
+    """
     done: set[int] = set()
     stack: list[tuple[Expr, bool]] = [(root, False)]
     while stack:
@@ -338,5 +353,10 @@ def walk_needed(root: Expr) -> Iterator[Expr]:
         elif id(item) not in done:
             done.add(id(item))
             stack.append((item, True))
-            if not isinstance(item, Load):
-                stack.extend((a, False) for a in reversed(item.args))
+            if isinstance(item, Load):
+                continue
+            needed = item.args
+            if guarded(item, axis) is not None:
+                test, _, other = item.args
+                needed = (test, other)
+            stack.extend((a, False) for a in reversed(needed))

@@ -14,26 +14,22 @@ from graphc.ir.program import Program
 from graphc.ir.types import DType
 
 
-Value = str | Size | tuple[tuple[Size, Size], ...]
-
-
-Value = str | Size | tuple[tuple[Size, Size], ...]
-
-
 @dataclass(frozen=True, slots=True)
 class Argument:
     """One argument of a kernel.
 
     kind: "buffer" (its memory), "size" (a number), or a kind of one backend's own:
     "scratch" (the address of bytes of this thread's own), "routine" (the address of
-    the prelude), "choice" (a decision taken when sizes are bound), "offsets" (a table
-    of what axes add to where an access lies, given the extent and step of each).
+    a function of the prelude), "choice" (a decision taken when sizes are bound),
+    "offsets" (a table of what axes add to where an access lies). axes: the extent and
+    the step of each of those.
     """
 
     kind: str
     name: str
-    value: Value
+    value: str | Size
     note: str = ""
+    axes: tuple[tuple[Size, Size], ...] = ()
 
 
 @dataclass
@@ -82,9 +78,16 @@ class Arguments:
             name, i = f"{base}_{i}", i + 1
         return self.size(name, value)
 
-    def special(self, kind: str, name: str, value: Value, note: str = "") -> str:
+    def special(
+        self,
+        kind: str,
+        name: str,
+        value: str | Size,
+        note: str = "",
+        axes: tuple[tuple[Size, Size], ...] = (),
+    ) -> str:
         """Return an argument of another kind."""
         if (kind, name) not in self._known:
             self._known[kind, name] = name
-            self.words.append(Argument(kind, name, value, note))
+            self.words.append(Argument(kind, name, value, note, axes))
         return name

@@ -1,9 +1,9 @@
 """Offer the register tile of matrix products: its size, its address, when to pack.
 
 The tile (``gemm_ir.py``) and the copies of operands (``panel_ir.py``) are compiled once
-for a machine and loaded from the cache ever after. Contraction kernels call them through
-addresses in its args table (``gemm_calls.py``) and applies its fused epilogue to the
-small scratch that the tile wrote, while it is in the first-level cache.
+for a machine and loaded from the cache ever after. A contraction's kernel calls them
+through addresses in its args table (``gemm_calls.py``) and applies its fused epilogue
+to the small scratch that the tile wrote, while it is in the first-level cache.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ it is compiled once, whatever the network.
         c[i * sc + j] (+)= sum over p < k of a[i * sa_i + p * sa_k] * b[p * sb_k + j]
         for i < rows <= MR and j < cols <= NR, or for a single row of cols <= 2 NR
 
-    It writes no more than that. It reads whole vectors of b, past cols, but of a single
-    row that is longer than NR.
+    It writes no more than that. It reads whole vectors of b, past cols, unless there is
+    a single row.
 
     There is a loop for each number of rows and of vectors of columns, so a ragged edge
     costs what it computes. A loop keeps the whole tile in registers: for each p it
@@ -247,16 +247,13 @@ def write_loop(w: Writer, height: int, vectors: int) -> ir.Function:
     function, b = w.function(name, [p, i, p, i, i, p, i, i, i, i], private=True)
     c, sc, a, sa_i, sa_k, bp, sb_k, k, cols, accumulate = function.args
     # Two FMA units, four cycles each: eight sums must be on the way at any time.
-    sets = -(-8 // (height * vectors))
-    long = vectors > w.tile.vectors  # any of a row's vectors may be short or missing
-
-    def mask(vector: int) -> ir.Value | None:
-        if not long and vector < vectors - 1:
-            return None
-        return w.lanes_below(b, b.sub(cols, i(vector * w.tile.lanes)))
-
-    # A masked load takes a processor longer: rows of b are whole vectors, or one row.
-    loaded = [mask(vector) if long else None for vector in range(vectors)]
+    sets = 1 << (-(-8 // (height * vectors)) - 1).bit_length()
+    # Any vector of a long row may be short or missing, else the last one may be short.
+    masks: list[ir.Value | None] = [None] * vectors
+    for vector in range(0 if vectors > w.tile.vectors else vectors - 1, vectors):
+        masks[vector] = w.lanes_below(b, b.sub(cols, i(vector * w.tile.lanes)))
+    # A masked load takes longer, so b must have whole vectors where there is more work.
+    loaded = masks if height == 1 else [None] * vectors
     # LLVM must not see how addresses hang together: it would turn them into a chain of
     # additions a turn, or into as many pointers, some of them in memory.
     offsets = [i(0)] + [w.opaque(b, b.mul(sa_i, i(row))) for row in range(1, height)]
@@ -284,7 +281,16 @@ def write_loop(w: Writer, height: int, vectors: int) -> ir.Function:
 
     n = len(cells)
     whole = b.and_(k, i(-sets)) if sets > 1 else k
-    begin = [w.zeros] * (n * sets)
+    before = b.block
+    adds = b.icmp_signed("!=", accumulate, i(0))
+    with b.if_then(adds):
+        old = [w.load(b, start(*cell), masks[cell[1]]) for cell in cells]
+        loading = b.block
+    begin = [b.phi(w.vector) for _ in cells]
+    for phi, value in zip(begin, old, strict=True):
+        phi.add_incoming(value, loading)
+        phi.add_incoming(w.zeros, before)
+    begin += [w.zeros] * (n * (sets - 1))
     with counting(b, i(0), whole, sets, [*begin, a, bp]) as (_, values, following):
         *sums, ap, bq = values
         for part in range(0, n * sets, n):
@@ -301,15 +307,7 @@ def write_loop(w: Writer, height: int, vectors: int) -> ir.Function:
             sums = turn(sums, ap, bq)
             following += [*sums, b.gep(ap, [sa_k]), b.gep(bq, [sb_k])]
         total = following[:n]
-    masks = [mask(vector) for vector in range(vectors)]
-    adds = b.icmp_signed("!=", accumulate, i(0))
-    with b.if_else(adds) as (added, fresh):
-        with added:
-            for cell, value in zip(cells, total, strict=True):
-                old = w.load(b, start(*cell), masks[cell[1]])
-                w.store(b, b.fadd(old, value), start(*cell), masks[cell[1]])
-        with fresh:
-            for cell, value in zip(cells, total, strict=True):
-                w.store(b, value, start(*cell), masks[cell[1]])
+    for cell, value in zip(cells, total, strict=True):
+        w.store(b, value, start(*cell), masks[cell[1]])
     b.ret_void()
     return function

@@ -122,7 +122,7 @@ def _write_square(
     valid: ir.Value,
     count: ir.Value | None = None,
 ) -> None:
-    """Write a square of the transpose, of `count` p; columns that are not there are 0."""
+    """Write a square of the transpose, of ``count`` p; columns not there are 0."""
     mask = None if count is None else w.lanes_below(b, count)
     loaded = [w.load(b, b.gep(row, [p0]), mask) for row in rows]
     for lane, vector in enumerate(_transposed(b, loaded)):
@@ -175,7 +175,7 @@ def _write_single(w: Writer) -> ir.Function:
 
 
 def write_gather(w: Writer, symbol: str) -> None:
-    """Write the exported function, which chooses which neighbours are copied at once."""
+    """Write the exported function, which chooses where neighbours are looked for."""
     p, i = w.pointer, WORD
     kinds = [p, i, p, i, i, i, i, i]
     function, b = w.function(symbol, kinds)

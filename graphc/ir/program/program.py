@@ -59,7 +59,7 @@ class Buffer:
         return tuple(product(self.shape[i + 1 :]) for i in range(len(self.shape)))
 
     def step(self, index: Sequence[Expr], axis: str) -> Size | None:
-        """Return how far an access moves along an axis, in elements; None if unknown."""
+        """Return by how many elements an access moves along an axis, if known."""
         total: Size = 0
         for e, stride in zip(index, self.strides, strict=True):
             form = linear(e)

@@ -23,7 +23,7 @@ from prelude.vector import f32, load, mask, splat_f32, store  # noqa: E402
 
 SHAPE = gemm.shape("float32")
 MR, NR, LANES = SHAPE.rows, SHAPE.columns, SHAPE.lanes
-RAGGED = [1, 2, 3, 13, 14, 15, 31, 32, 33, 64, 100, 128, 257]
+RAGGED = [1, 2, 5, 6, 7, 15, 16, 17, 31, 64, 65, 100, 128, 257]
 
 
 @kernel
@@ -49,20 +49,16 @@ def dense_relu(args, t, nt):
         if args[15]:
             pack(pack_at, panel, NR, w_p, w_k, w_j, K, cols)
             w_p, w_s = panel, NR
-        m0, m1 = mask(cols, LANES), mask(cols - LANES, LANES)
-        b0, b1 = load(b, j, m0), load(b, j + LANES, m1)
-        zero = splat_f32(0.0, m0)
+        zero = splat_f32(0.0, mask(LANES, LANES))
         for r in range(r0, r1):
             i = r * M // tiles
             rows = (r + 1) * M // tiles - i
-            tile(tile_at, c, at(x, i * x_i), x_i, x_k, rows, w_p, w_s, K, cols, 0)
+            tile(tile_at, c, NR, at(x, i * x_i), x_i, x_k, rows, w_p, w_s, K, cols, 0)
             for q in range(rows):
-                o = (i + q) * N + j
-                h0 = load(c, q * NR, m0) + b0  # %2 add
-                store(out, o, maximum(h0, zero), m0)  # %3 relu
-                if cols > LANES:
-                    h1 = load(c, q * NR + LANES, m1) + b1
-                    store(out, o + LANES, maximum(h1, zero), m1)
+                for v in range(0, cols, LANES):
+                    m = mask(cols - v, LANES)
+                    h = load(c, q * NR + v, m) + load(b, j + v, m)  # %2 add
+                    store(out, (i + q) * N + j + v, maximum(h, zero), m)  # %3 relu
 
 
 def elements(array: np.ndarray) -> list[int]:
@@ -75,7 +71,7 @@ def run_dense_relu(x, w, b, *, packed: bool, nt: int = 1) -> np.ndarray:
     scratch = aligned_words(nt * MR * NR)
     panel = aligned_words(nt * k * NR + 16)
     args = np.zeros(16, np.int64)
-    args[:2] = gemm.tile_address(), gemm.pack_address()
+    args[:2] = gemm.address("tile"), gemm.address("pack")
     args[2:8] = [array.ctypes.data for array in (scratch, panel, x, w, b, out)]
     args[8:15] = [m, n, k, *elements(x), *elements(w)]
     args[15] = packed
@@ -105,11 +101,15 @@ def test_dense_relu_of_ragged_sizes(x_transposed, w_transposed):
         x = random(rng, m, k, x_transposed)
         w = random(rng, k, n, w_transposed)
         b = rng.standard_normal(n).astype(np.float32)
-        for packed in (True,) if w_transposed and n > 1 else (False, True):
+        # A tile of several rows reads whole vectors of w.
+        whole = m == 1 or n % LANES == 0
+        for packed in (
+            (False, True) if whole and (not w_transposed or n == 1) else (True,)
+        ):
             assert_close(run_dense_relu(x, w, b, packed=packed), x, w, b)
 
 
-@pytest.mark.parametrize(("m", "k", "n"), [(33, 100, 257), (100, 31, 40), (5, 64, 33)])
+@pytest.mark.parametrize(("m", "k", "n"), [(33, 100, 256), (100, 31, 48), (1, 64, 33)])
 def test_bits_do_not_depend_on_threads_or_packing(m, k, n):
     rng = np.random.default_rng(1)
     x, w = random(rng, m, k, False), random(rng, k, n, False)
@@ -133,21 +133,11 @@ def test_nan_and_infinity_reach_the_output():
 
 
 def call_tile(c, a, b, rows, cols, k, accumulate=0):
-    function = native.c_function(gemm.tile_address(str(a.dtype)), 10)
+    function = native.c_function(gemm.address("tile", str(a.dtype)), 11)
     (sa_i, sa_k), (sb_k, _) = elements(a), elements(b)
-    pointers = [array.ctypes.data for array in (c, a, b)]
-    function(
-        pointers[0],
-        pointers[1],
-        sa_i,
-        sa_k,
-        rows,
-        pointers[2],
-        sb_k,
-        k,
-        cols,
-        accumulate,
-    )
+    (sc, _), pointers = elements(c), [array.ctypes.data for array in (c, a, b)]
+    left, right = (pointers[1], sa_i, sa_k, rows), (pointers[2], sb_k, k, cols)
+    function(pointers[0], sc, *left, *right, accumulate)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -160,10 +150,13 @@ def test_tile_of_every_height_and_width(dtype):
         for cols in [*widths, *([shape.row_columns] if rows == 1 else [])]:
             k = int(rng.integers(1, 40))
             a = rng.standard_normal((rows, k)).astype(dtype)
-            b = rng.standard_normal((k, cols)).astype(dtype)
-            c = np.full((rows, max(shape.columns, cols)), np.nan, dtype)
+            b = rng.standard_normal((k, 2 * shape.columns)).astype(dtype)
+            c = np.full((rows + 1, cols + 3), np.nan, dtype)
             call_tile(c, a, b, rows, cols, k)
-            np.testing.assert_allclose(c[:, :cols], a @ b, tolerance, tolerance)
+            exact = a @ b[:, :cols]
+            np.testing.assert_allclose(c[:rows, :cols], exact, tolerance, tolerance)
+            assert np.isnan(c[rows:]).all()  # nothing beside the tile is written
+            assert np.isnan(c[:, cols:]).all()
 
 
 def test_accumulating_blocks_of_k_changes_no_bit():
@@ -182,7 +175,7 @@ def test_accumulating_blocks_of_k_changes_no_bit():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_pack_pads_with_zeros(dtype):
     shape = gemm.shape(dtype)
-    function = native.c_function(gemm.pack_address(dtype), 7)
+    function = native.c_function(gemm.address("pack", dtype), 7)
     rng = np.random.default_rng(4)
     for k, cols, width in itertools.product(
         (1, 2, 15, 16, 17, 40),
@@ -213,25 +206,47 @@ def test_nothing_behind_the_buffers_is_read():
         array[:] = 1
         return array
 
-    c = np.empty((MR, NR), np.float32)
-    to = np.empty((20, NR), np.float32)
-    copy = native.c_function(gemm.pack_address(), 7)
-    for rows, cols in ((1, 1), (3, 5), (MR, NR - 1), (MR, NR), (2, LANES)):
+    c = np.empty((MR, 2 * NR), np.float32)
+    to = np.empty((20, 2 * NR), np.float32)
+    copy = native.c_function(gemm.address("pack"), 7)
+    for rows, cols in ((1, 1), (3, 5), (1, NR - 1), (MR, NR), (2, LANES), (1, 2 * NR)):
         k = 7
         a = np.ones((rows, k), np.float32)
-        call_tile(c, a, at_the_end(k, cols), rows, cols, k)
-        assert np.all(c[:rows, :cols] == k)
-        call_tile(c, at_the_end(rows, k), np.ones((k, cols), np.float32), rows, cols, k)
+        if rows == 1 or cols % LANES == 0:
+            call_tile(c, a, at_the_end(k, cols), rows, cols, k)
+            assert np.all(c[:rows, :cols] == k)
+        b = np.ones((k, 2 * NR), np.float32)
+        call_tile(c, at_the_end(rows, k), b, rows, cols, k)
         assert np.all(c[:rows, :cols] == k)
         for b in (at_the_end(k, cols), at_the_end(cols, k).T):
-            copy(to.ctypes.data, NR, b.ctypes.data, *elements(b), k, cols)
+            copy(to.ctypes.data, 2 * NR, b.ctypes.data, *elements(b), k, cols)
             assert np.all(to[:k, :cols] == 1)
 
 
-def test_packing_pays_from_three_tiles_of_rows_on():
-    assert gemm.should_pack_b(3 * MR, 512, 1)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gather_finds_runs_of_neighbours_along_and_across(dtype):
+    function = native.c_function(gemm.address("gather", dtype), 8)
+    rng = np.random.default_rng(5)
+    image = rng.standard_normal(4000).astype(dtype)
+    windows = np.add.outer(np.arange(3) * 100, np.arange(3)).reshape(-1)
+    pixels = np.add.outer(np.arange(5) * 40, np.arange(33)).reshape(-1)
+    tables = (windows, pixels, np.array([7]), np.arange(20)[::-1] * 3)
+    for deep, across, turn in itertools.product(tables, tables, (0, 1)):
+        deep, across = deep.astype(np.int64), across.astype(np.int64)
+        k, cols = len(deep), len(across)
+        width = -(-cols // LANES) * LANES
+        to = np.full((k, width), np.nan, dtype)
+        places = (deep.ctypes.data, k, across.ctypes.data, cols, turn)
+        function(to.ctypes.data, width, image.ctypes.data, *places)
+        np.testing.assert_array_equal(to[:, :cols], image[deep[:, None] + across])
+
+
+def test_packing_pays_where_panels_are_read_often():
+    assert gemm.should_pack_b(5 * MR, 512, 1)
     assert not gemm.should_pack_b(MR, 512, 1)
-    assert not gemm.should_pack_b(1000, 10, 1)
+    assert not gemm.should_pack_b(1000, NR, 1)
+    assert gemm.should_pack_b(2, 10, 1)  # rows of b that are no whole vectors
+    assert not gemm.should_pack_b(1, 10, 1)
     assert gemm.should_pack_b(1, 10, 512)
-    assert gemm.should_pack_a(784, 512, 128, 784)
-    assert not gemm.should_pack_a(784, 512, 128, 1)
+    assert gemm.should_pack_a(784, 512, 784)
+    assert not gemm.should_pack_a(784, 512, 1)

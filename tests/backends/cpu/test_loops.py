@@ -20,7 +20,7 @@ from loop_programs import (
 )
 
 import graphc as gc
-from graphc.backends.cpu import backend
+from graphc.backends.cpu import backend, tile_room
 from graphc.backends.cpu.backend import Bound, CpuBackend
 from graphc.backends.cpu.module import write_module
 from graphc.backends.cpu.prelude import layout, team
@@ -217,7 +217,7 @@ def test_a_matrix_is_copied_once_for_a_loop_that_leaves_it_as_it_is(
 def test_panels_that_are_too_large_are_copied_each_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(backend, "KEPT_BYTES", 1000)
+    monkeypatch.setattr(tile_room, "KEPT_BYTES", 1000)
     inputs, last = products("kept")
     rng = np.random.default_rng(3)
     given = [

@@ -1,0 +1,91 @@
+"""Convolutions on the register tile: ragged sizes and strides, against reference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import graphc as gc
+from graphc.backends.cpu import backend
+
+Array = np.ndarray
+
+# N, C, F, H, W, the window's height and width, stride, padding
+SIZES = [
+    (2, 3, 5, 9, 11, 3, 3, 1, 1),
+    (2, 16, 16, 8, 8, 3, 3, 1, 1),
+    (3, 4, 7, 7, 5, 3, 2, 2, 0),
+    (1, 1, 8, 28, 28, 5, 5, 1, 0),
+    (2, 8, 16, 8, 8, 1, 1, 2, 0),
+    (3, 2, 13, 17, 37, 3, 3, 1, 2),
+    (1, 2, 3, 1, 70, 1, 7, 1, 3),
+    (0, 2, 3, 6, 6, 3, 3, 1, 1),
+]
+
+
+def all_of_it(case: tuple[int, ...]) -> tuple[list[gc.Tensor], list[gc.Tensor]]:
+    """Return inputs, and a convolution with its epilogue and its gradients."""
+    _, c, f, h, w, kh, kw, stride, padding = case
+    x = gc.input("x", ("N", c, h, w))
+    weight, b = gc.input("w", (f, c, kh, kw)), gc.input("b", (f, 1, 1))
+    y = gc.relu(gc.conv2d(x, weight, stride=stride, padding=padding) + b)
+    return [x, weight, b], [y, *gc.grad(gc.sum(y * y), [x, weight, b])]
+
+
+def numbers(case: tuple[int, ...]) -> list[Array]:
+    n, c, f, h, w, kh, kw, *_ = case
+    rng = np.random.default_rng(0)
+    shapes = (n, c, h, w), (f, c, kh, kw), (f, 1, 1)
+    return [rng.standard_normal(shape).astype("f") for shape in shapes]
+
+
+@pytest.mark.parametrize("case", SIZES, ids=lambda case: "x".join(map(str, case)))
+def test_windows_of_ragged_sizes(case: tuple[int, ...]) -> None:
+    inputs, outputs = all_of_it(case)
+    step = gc.compile(inputs, outputs)
+    exact = gc.compile(inputs, outputs, backend="reference")
+    given = numbers(case)
+    for found, wanted in zip(step(*given), exact(*given), strict=True):
+        size = np.abs(wanted).max(initial=1e-30)
+        np.testing.assert_allclose(found, wanted, 1e-4, 3e-5 * size)
+
+
+def test_convolutions_run_on_the_tile() -> None:
+    step = gc.compile(*all_of_it(SIZES[0]))
+    strategies = {n.name: n.schedule.strategy for n in step.program.nests if n.schedule}
+    assert strategies["conv_weight_gradient"] == "tile"
+    assert sum(s == "tile" for s in strategies.values()) == 3
+
+
+def test_pictures_that_are_not_finite_spoil_their_own_windows_alone() -> None:
+    x, w = gc.input("x", (2, 1, 8, 20)), gc.input("w", (3, 1, 3, 3))
+    step = gc.compile([x, w], gc.conv2d(x, w, padding=1))
+    given = np.ones((2, 1, 8, 20), "f")
+    given[0, 0, 4, 7], given[1, 0, 0, 19] = np.nan, np.inf
+    found = step(given, np.ones((3, 1, 3, 3), "f"))
+    assert np.isnan(found).sum() == 3 * 9
+    assert np.isinf(found).sum() == 3 * 4
+
+
+def test_windows_have_equal_bits_for_any_number_of_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backend, "PARALLEL_WORK", -1)
+    inputs, outputs = all_of_it(SIZES[5])
+    given = numbers(SIZES[5])
+    once = gc.compile(inputs, outputs, threads=1)(*given)
+    twice = gc.compile(inputs, outputs, threads=2)(*given)
+    for a, b in zip(once, twice, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_transposed_and_sliced_operand_is_gathered() -> None:
+    """What lies in no matrix: a sum over two axes that are not one."""
+    x, y = gc.input("x", (5, 6, 7, 4)), gc.input("y", (6, 9, 4, 3))
+    out = gc.einsum("abcd,bedf->acef", x, y)
+    given = [
+        np.random.default_rng(1).standard_normal(s).astype("f")
+        for s in ((5, 6, 7, 4), (6, 9, 4, 3))
+    ]
+    wanted = np.einsum("abcd,bedf->acef", *given)
+    np.testing.assert_allclose(gc.compile([x, y], out)(*given), wanted, 1e-4, 1e-5)
