@@ -16,7 +16,8 @@ matrix, such as the windows of a convolution, are gathered by tables of offsets,
 along the sum and one across it: where an element lies is the sum of both.
 
 A sum over many axes is added up in parts, one behind the other, each with a panel of
-its own; the scratch then holds all tiles of a panel until the last part is added.
+its own, and so is one whose panels are gathered, in pieces that the first cache holds;
+the scratch then holds all tiles of a panel until the last part is added.
 Sums that are stored as they are go straight to where they belong. Which thread computes
 which tiles changes nothing in the results: no sum crosses a tile.
 
@@ -39,6 +40,8 @@ from graphc.ir.scalar import Axis, Expr, Load, Ref, const, linear, rebuild, walk
 from graphc.ir.types import float32
 from graphc.passes.contraction import Contraction, contraction_of, merged, steps
 
+DEEP = 128  # of a piece of a gathered panel
+
 
 class TileNest:
     """Writes a nest with the strategy "tile".
@@ -57,6 +60,8 @@ class TileNest:
         self.rows, self.columns = rows, columns
         self.index = index
         self.sum = self.nest.phases[0].reduces[0]
+        self.windows = gathers(found.b, found.columns, found, writer.program)
+        self.in_parts = self.windows or bool(found.blocks)
         self.m = self.n = self.k = ""  # how many rows and columns, and how deep
 
     def write(self) -> None:
@@ -69,7 +74,7 @@ class TileNest:
         batch = [w.extent(axis) for axis in x.batch]
         for name in ("tiling", "share", "bands", "panel_place", "tile"):
             w.use(name)
-        copied = "1" if gathers(x.b, x.columns, x, w.program) else "copied"
+        copied = "1" if self.windows else "copied"
         sizes = f"{m}, {n}, {copied}, {self.rows}, {self.columns}"
         w.line(f"tall, height, wide, span = tiling({sizes})")
         w.line(f"first, last = share({' * '.join([*batch, 'wide', 'tall'])}, t, nt)")
@@ -81,11 +86,12 @@ class TileNest:
                 w.decode(names, batch, "which")
             w.line("low = max(first - band * tall, 0)")
             w.line("high = min(last - band * tall, tall)")
-            if not x.blocks:
-                self._tiles("0")
-                return
-            self._parts()
-            if not self.direct:
+            if x.blocks:
+                self._parts()
+            else:
+                self._first()
+                self._sums("0")
+            if self.in_parts and not self.direct:
                 with w.loop("for v in range(low, high):"):
                     self._rows()
                     self._epilogue()
@@ -100,7 +106,8 @@ class TileNest:
         names = [axis.name for axis in axes]
         with w.loop("for part in range(max(parts, 1)):", *names):
             w.decode(names, [f"max({n}, 1)" for n in counts], "part")
-            self._tiles("part")
+            self._first()
+            self._sums("part")
 
     # --- what the kernel takes --------------------------------------------------------
 
@@ -148,46 +155,61 @@ class TileNest:
 
     # --- operands ---------------------------------------------------------------------
 
-    def _tiles(self, part: str) -> None:
-        """Write the loop over this thread's tiles of a panel, and of a part of sums."""
+    def _sums(self, part: str) -> None:
+        """Write the sums of this thread's tiles of a panel, or a part of them."""
+        w, k = self.w, self.k
+        if not self.windows:
+            self._matrix()
+            self._tiles("at(a, row * a_row)", k, part)
+            return
+        # A gathered panel is no deeper than the first cache holds.
+        w.line(f"pieces = max(({k} + {DEEP - 1}) // {DEEP}, 1)")
+        w.line(f"length = max(({k} + pieces - 1) // pieces, 1)")
+        with w.loop(f"for d in range(0, max({k}, 1), length):"):
+            w.line(f"some = min(length, {k} - d)")
+            self._gathered()
+            added = "d" if part == "0" else f"{part} + d"
+            self._tiles("at(a, row * a_row + d * a_deep)", "some", added)
+
+    def _tiles(self, left: str, depth: str, added: str) -> None:
         w = self.w
-        self._second()
-        self._first()
         with w.loop("for v in range(low, high):"):
             self._rows()
             to, step = "c", str(self.columns)
             if self.direct:
                 to, step = self._target(self.direct)
-            elif self.parts.blocks:
+            elif self.in_parts:
                 to = f"at(c, (v - low) * {self.rows * self.columns})"
-            left = "at(a, row * a_row), a_row, a_deep, rows"
-            right = f"b, b_deep, {self.k}, cols, {part}"
-            w.line(f"tile(tile_at, {to}, {step}, {left}, {right})")
-            if not self.direct and not self.parts.blocks:
+            operands = f"{left}, a_row, a_deep, rows, b, b_deep, {depth}, cols"
+            w.line(f"tile(tile_at, {to}, {step}, {operands}, {added})")
+            if not self.direct and not self.in_parts:
                 self._epilogue()
 
     def _rows(self) -> None:
         self.w.line("row = v * height")
         self.w.line(f"rows = min(height, {self.m} - row)")
 
-    def _second(self) -> None:
-        """Write what b is: a panel of the second operand."""
+    def _gathered(self) -> None:
+        """Write what b is: a piece of a panel of windows."""
         w, x, args = self.w, self.parts, self.w.arguments
-        dtype, nr = x.b.dtype.name, self.columns
         pointer, base = self._base(x.b, (*x.batch, *x.blocks))
-        if gathers(x.b, x.columns, x, w.program):
-            w.use("gather_panel")
-            args.special("routine", "gather_at", f"gather {dtype}")
-            deep = self._offsets("deep_b", x.b, x.depth)
-            across = self._offsets("across_b", x.b, x.columns)
-            source = f"at({pointer}, {base}), {deep}, {self.k}"
-            turn = int(_runs_down(x, w.program))
-            columns = f"{across} + 8 * column, cols, {turn}"
-            w.line(f"gather_panel(gather_at, panel, {nr}, {source}, {columns})")
-            w.line(f"b, b_deep = panel, {nr}")
-            return
+        w.use("gather_panel")
+        args.special("routine", "gather_at", f"gather {x.b.dtype.name}")
+        deep = self._offsets("deep_b", x.b, x.depth)
+        across = self._offsets("across_b", x.b, x.columns)
+        source = f"at({pointer}, {base}), {deep} + 8 * d, some"
+        columns = f"{across} + 8 * column, cols, {int(_runs_down(x, w.program))}"
+        to = f"panel, {self.columns}"
+        w.line(f"gather_panel(gather_at, {to}, {source}, {columns})")
+        w.line(f"b, b_deep = {to}")
+
+    def _matrix(self) -> None:
+        """Write what b is: a panel of a matrix."""
+        w, x, args = self.w, self.parts, self.w.arguments
+        nr = self.columns
+        pointer, base = self._base(x.b, (*x.batch, *x.blocks))
         w.use("fetch")
-        args.special("routine", "pack_at", f"pack {dtype}")
+        args.special("routine", "pack_at", f"pack {x.b.dtype.name}")
         args.special("choice", "copied", "pack b", "whether panels are copied")
         deep, across = self._step(x.b, x.depth), self._step(x.b, x.columns)
         fresh, to = "True", "panel"
@@ -316,7 +338,7 @@ class TileNest:
         w, x = self.w, self.parts
         i, j, nr, lanes = x.row.name, x.columns[-1].name, self.columns, self.lanes
         w.use("load")
-        first = f"(v - low) * {self.rows * nr} + " if x.blocks else ""
+        first = f"(v - low) * {self.rows * nr} + " if self.in_parts else ""
         with w.loop("for r in range(rows):", i):
             w.line(f"{i} = row + r")
             with w.loop(f"for q in range(0, cols, {lanes}):", j, mask="m"):

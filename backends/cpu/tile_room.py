@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphc.backends.cpu.prelude import gemm
-from graphc.backends.cpu.tile_nest import gathers
+from graphc.backends.cpu.tile_nest import DEEP, gathers
 from graphc.backends.shared.arguments import Argument
 from graphc.ir.dims import Size, evaluate, product
 from graphc.ir.program import LoopAxis, Nest, Program
@@ -112,11 +112,14 @@ class TileRoom:
         """Return the bytes of each part of a thread's scratch."""
         m, _, k = self.mnk
         tile = self.shape
-        tall = -(-m // tile.rows) if self.parts.blocks else 1
+        x = self.parts
+        windows = gathers(x.b, x.columns, x, self.program)
+        tall = -(-m // tile.rows) if x.blocks or windows else 1
+        deep = min(k, DEEP) if windows else k
         length = -(-k // tile.lanes) * tile.lanes
         sizes = {
             "c": tall * tile.rows * tile.columns,
-            "panel": k * tile.columns * (self.packs_b and not kept),
+            "panel": deep * tile.columns * (self.packs_b and not kept),
             "turned": m * length * self.packs_a,
         }
         return {name: self._bytes(n) for name, n in sizes.items()}
