@@ -164,8 +164,9 @@ class TileNest:
             return
         # A gathered panel is no deeper than the first cache holds.
         w.line(f"pieces = max(({k} + {DEEP - 1}) // {DEEP}, 1)")
-        w.line(f"length = max(({k} + pieces - 1) // pieces, 1)")
-        with w.loop(f"for d in range(0, max({k}, 1), length):"):
+        w.line(f"length = ({k} + pieces - 1) // pieces")
+        with w.loop("for piece in range(pieces):"):
+            w.line("d = piece * length")
             w.line(f"some = min(length, {k} - d)")
             self._gathered()
             added = "d" if part == "0" else f"{part} + d"

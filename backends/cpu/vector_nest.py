@@ -64,6 +64,7 @@ class VectorNest:
         axes = self.nest.axes
         outer = axes[:-1] if self.across else axes
         counts = [w.extent(a) for a in outer]
+        length, n = 0, ""
         if self.across:
             reduces = any(p.reduces or p.axes for p in self.nest.phases)
             length = self.lanes if reduces else self.lanes * BLOCK
@@ -73,26 +74,39 @@ class VectorNest:
         w.line(f"points = {' * '.join(counts)}")
         w.use("share")
         w.line("first, last = share(points, t, nt)")
+        names = [a.name for a in outer] + ["block"] * self.across
+        several = len(names) > 1
+        if several:
+            # A division takes as long as a vector of work: one here, no more below.
+            some = [f"max({count}, 1)" for count in counts]
+            w.decode(names, some, "first")
         with w.loop("for u in range(first, last):", *(a.name for a in outer)):
-            names = [a.name for a in outer] + ["block"] * self.across
-            w.decode(names, counts, "u")
-            if not self.across:
-                w.mask = "one"
-                self._phases()
-                return
-            name = axes[-1].name
-            if length == self.lanes:
-                w.line(f"{name} = block * {length}")
-                w.line(f"m = mask({n} - {name}, {self.lanes})")
-                w.mask = "m"
-                w.blocks[-1].axes.add(name)
-                self._phases()
-                return
-            w.line(f"end = min(block * {length} + {length}, {n})")
-            head = f"for {name} in range(block * {length}, end, {self.lanes}):"
-            with w.loop(head, name, mask="m"):
-                w.line(f"m = mask({n} - {name}, {self.lanes})")
-                self._phases()
+            if not several:
+                w.line(f"{names[0]} = u")
+            self._point(length, n)
+            if several:
+                w.advance(names, counts)
+
+    def _point(self, length: int, n: str) -> None:
+        """Write what is done at a point, or in a block of the last axis."""
+        w = self.w
+        if not self.across:
+            w.mask = "one"
+            self._phases()
+            return
+        name = self.nest.axes[-1].name
+        if length == self.lanes:
+            w.line(f"{name} = block * {length}")
+            w.line(f"m = mask({n} - {name}, {self.lanes})")
+            w.mask = "m"
+            w.blocks[-1].axes.add(name)
+            self._phases()
+            return
+        w.line(f"end = min(block * {length} + {length}, {n})")
+        head = f"for {name} in range(block * {length}, end, {self.lanes}):"
+        with w.loop(head, name, mask="m"):
+            w.line(f"m = mask({n} - {name}, {self.lanes})")
+            self._phases()
 
     # --- phases -------------------------------------------------------------------
 

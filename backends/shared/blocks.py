@@ -154,6 +154,15 @@ class BlockWriter:
             rest = f"rest_{name}"
         self.line(f"{names[0]} = {rest}")
 
+    def advance(self, names: Sequence[str], counts: Sequence[str]) -> None:
+        """Write the step from one point to the next, the last index running fastest."""
+        *outer, last = names
+        self.line(f"{last} = {last} + 1")
+        if outer:
+            with self.block(f"if {last} == {counts[-1]}:"):
+                self.line(f"{last} = 0")
+                self.advance(outer, counts[:-1])
+
     def parts(
         self, buffer: str, index: Sequence[Expr]
     ) -> tuple[list[tuple[str, str]], list[tuple[Expr, str]]]:
