@@ -1,0 +1,131 @@
+"""recompute: what waits long for its use is computed again instead.
+
+    h1 = f(x)   h2 = f(h1)   h3 = f(h2)   d2 = g(h3)   d1 = g(d2, h2)   d0 = g(d1, h1)
+                                    =>
+    h1 = f(x)   h2 = f(h1)   h3 = f(h2)   d2 = g(h3)   h2.again = f(h1)
+                                          d1 = g(d2, h2.again)   d0 = g(d1, h1)
+
+The gradient of a network reads what each layer made, so all of that lies in memory at
+once. With a budget, a part is kept and the rest computed again from it, shortly before
+it is read. First only what costs no product; if that is not enough, whole segments of
+the program (`recompute_choice.py` says which), as few as the budget allows.
+
+It stands behind the default passes, `passes="default,recompute{fraction=0.25}"`, as
+the memory plan says what a step needs and the order of statements is final: a copy is
+done where it is put. It is no part of the default.
+
+The budget is for the temporaries that the plan places; the scratch memory of threads
+comes on top. Where dimensions are symbolic, each counts as `size`.
+
+Preserves every value bit for bit: a copy is the same nest over the same values, states
+are overwritten after it has read them, and random numbers depend on seed, stream and
+step alone. Loops and branches are not done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+
+from graphc.errors import PassError
+from graphc.ir.program import Program
+from graphc.passes.place_barriers import place_barriers
+from graphc.passes.plan_memory import plan_memory
+from graphc.passes.recompute_choice import choose
+from graphc.passes.recompute_program import rewritten
+from graphc.passes.recompute_steps import Steps
+from graphc.passes.registry import program_pass
+
+SHRINK, TRIES = 0.85, 36  # the rooms that are tried: each so much smaller than the last
+SHOWN = 6  # tensors that an error names
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The budget: a part of what the step needs without, or megabytes if given.
+
+    size: what a symbolic dimension counts as.
+    """
+
+    fraction: float = 0.25
+    megabytes: int = 0
+    size: int = 1024
+
+
+@program_pass("recompute", Options)
+def recompute(program: Program, options: Options) -> Program:
+    """Compute again what waits long, so that a step's memory stays within a budget.
+
+    Raises:  PassError naming what fills the memory, if the budget is too small.
+    """
+    steps = Steps(program, options.size)
+    best = plan_memory(place_barriers(program))
+    least = _bytes(best, steps)
+    budget = int(options.megabytes * 1e6 or options.fraction * least)
+    if least <= budget:
+        return program
+    for tried in _candidates(steps):
+        found = sum(fullest(tried, steps).values())
+        # Gaps between buffers come on top of what is alive at once.
+        found = found if found > budget else _bytes(tried, steps)
+        if found <= budget:
+            return tried
+        if found < least:
+            least, best = found, tried
+    raise _too_small(best, steps, least, budget)
+
+
+def _candidates(steps: Steps) -> Iterator[Program]:
+    """Yield programs that do more and more again."""
+    total = sum(steps.weights)
+    yield rewritten(steps, choose(steps, 0, steps.costly))
+    for k in range(TRIES):
+        yield rewritten(steps, choose(steps, int(total * SHRINK**k), frozenset()))
+
+
+def _sizes(program: Program, steps: Steps) -> dict[str, int]:
+    assert program.plan is not None
+    names = [x.buffer for x in program.plan.lifetimes]
+    return {n: steps.size_of(program.buffers[n]) for n in names}
+
+
+def _bytes(program: Program, steps: Steps) -> int:
+    """Return the bytes of a program's arena."""
+    assert program.plan is not None
+    return program.plan.place(_sizes(program, steps)).bytes
+
+
+def fullest(program: Program, steps: Steps) -> dict[str, int]:
+    """Return the buffers that are alive where most bytes are, with their bytes."""
+    assert program.plan is not None
+    lives, sizes = program.plan.lifetimes, _sizes(program, steps)
+    change = [0] * (max((x.last for x in lives), default=0) + 2)
+    for x in lives:
+        change[x.first] += sizes[x.buffer]
+        change[x.last + 1] -= sizes[x.buffer]
+    alive = list(accumulate(change))
+    at = alive.index(max(alive))
+    return {x.buffer: sizes[x.buffer] for x in lives if x.first <= at <= x.last}
+
+
+def _too_small(program: Program, steps: Steps, least: int, budget: int) -> PassError:
+    found = fullest(program, steps)
+    names = sorted(found, key=lambda n: -found[n])
+    lines = [_line(program, n, found[n]) for n in names[:SHOWN]]
+    if len(names) > SHOWN:
+        lines.append(f"and {len(names) - SHOWN} smaller ones")
+    sizes = ", ".join(f"{d} = {n}" for d, n in steps.sizes.items())
+    return PassError(
+        f"recompute: the step needs at least {least / 1e6:.2f} MB, "
+        f"the budget is {budget / 1e6:.2f} MB" + (f" (with {sizes})" if sizes else ""),
+        details=["where it needs most, there are", *lines],
+        help="allow more, or make what needs most smaller: the batch, or a layer",
+    )
+
+
+def _line(program: Program, name: str, size: int) -> str:
+    """Return a line on a buffer: its bytes, what it is, where it comes from."""
+    maker = next(t for t in program.tasks if name in map(program.root, t.writes))
+    place = next((o.quoted for o in maker.origins if o.quoted), maker.name)
+    return f"{size / 1e6:8.2f} MB  {name} : {program.buffers[name].type}  {place}"
