@@ -33,7 +33,7 @@ from graphc.ir.program import Program
 from graphc.passes.place_barriers import place_barriers
 from graphc.passes.plan_memory import plan_memory
 from graphc.passes.recompute_choice import choose
-from graphc.passes.recompute_program import rewritten
+from graphc.passes.recompute_program import Rewriter
 from graphc.passes.recompute_steps import Steps
 from graphc.passes.registry import program_pass
 
@@ -65,7 +65,7 @@ def recompute(program: Program, options: Options) -> Program:
     budget = int(options.megabytes * 1e6 or options.fraction * least)
     if least <= budget:
         return program
-    for tried in _candidates(steps):
+    for tried in _candidates(steps, budget):
         found = sum(fullest(tried, steps).values())
         # Gaps between buffers come on top of what is alive at once.
         found = found if found > budget else _bytes(tried, steps)
@@ -76,12 +76,15 @@ def recompute(program: Program, options: Options) -> Program:
     raise _too_small(best, steps, least, budget)
 
 
-def _candidates(steps: Steps) -> Iterator[Program]:
+def _candidates(steps: Steps, budget: int) -> Iterator[Program]:
     """Yield programs that do more and more again."""
+    write = Rewriter(steps).program
+    yield write(choose(steps, 0, steps.costly))
     total = sum(steps.weights)
-    yield rewritten(steps, choose(steps, 0, steps.costly))
-    for k in range(TRIES):
-        yield rewritten(steps, choose(steps, int(total * SHRINK**k), frozenset()))
+    rooms = [int(total * SHRINK**k) for k in range(TRIES)]
+    # What leaves more room than the budget is only tried to say what can be reached.
+    for room in sorted(rooms, key=lambda r: (r > budget, -r)):
+        yield write(choose(steps, room, frozenset()))
 
 
 def _sizes(program: Program, steps: Steps) -> dict[str, int]:
@@ -117,15 +120,19 @@ def _too_small(program: Program, steps: Steps, least: int, budget: int) -> PassE
         lines.append(f"and {len(names) - SHOWN} smaller ones")
     sizes = ", ".join(f"{d} = {n}" for d, n in steps.sizes.items())
     return PassError(
-        f"recompute: the step needs at least {least / 1e6:.2f} MB, "
-        f"the budget is {budget / 1e6:.2f} MB" + (f" (with {sizes})" if sizes else ""),
+        f"recompute: the budget is {_megabytes(budget)}, what was reached is "
+        f"{_megabytes(least)}" + (f" (with {sizes})" if sizes else ""),
         details=["where it needs most, there are", *lines],
         help="allow more, or make what needs most smaller: the batch, or a layer",
     )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.3g} MB"
 
 
 def _line(program: Program, name: str, size: int) -> str:
     """Return a line on a buffer: its bytes, what it is, where it comes from."""
     maker = next(t for t in program.tasks if name in map(program.root, t.writes))
     place = next((o.quoted for o in maker.origins if o.quoted), maker.name)
-    return f"{size / 1e6:8.2f} MB  {name} : {program.buffers[name].type}  {place}"
+    return f"{_megabytes(size)}  {name} : {program.buffers[name].type}  {place}"

@@ -115,8 +115,8 @@ def _again(
             continue
         again[i].add(root)
         # What a statement reads of its own must be stored too.
-        stack += [r for r in steps.reads[i] if r in steps.writes[i]]
-        stack += [r for r in steps.reads[i] if makers.get(r, i) != i]
+        stack += [r for r in steps.needs[i] if r in steps.writes[i]]
+        stack += [r for r in steps.needs[i] if makers.get(r, i) != i]
     return again
 
 
@@ -128,7 +128,7 @@ def _places(steps: Steps, again: dict[int, set[str]]) -> dict[int, int]:
         late = (k for r in again[i] for k in steps.readers[r] if k >= steps.turn)
         inner = (needed[r] for r in again[i] if r in needed)
         place[i] = min((*late, *inner))
-        for r in steps.reads[i]:
+        for r in steps.needs[i]:
             needed[r] = min(place[i], needed.get(r, place[i]))
     return place
 
@@ -143,7 +143,7 @@ def _states(
     later: dict[int, int] = {}
     wrong: set[int] = set()
     for i, at in place.items():
-        for r in filter(steps.is_state, steps.reads[i]):
+        for r in filter(steps.is_state, steps.needs[i]):
             for k in steps.writers.get(r, ()):
                 if k < at and k in steps.loose:
                     later[k] = max(at, later.get(k, at))

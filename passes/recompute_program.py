@@ -8,72 +8,120 @@ t2 = ... t1, t0                                        t0.again = ... x
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from graphc.ir.program import (
-    Buffer,
-    Call,
-    If,
-    Loop,
-    Nest,
-    Phase,
-    Program,
-    Statement,
-    Task,
-    While,
-)
+from graphc.ir.program import Buffer, Call, If, Loop, Nest, Program, Statement, While
 from graphc.ir.program.program import within
 from graphc.ir.program.text import renamed
-from graphc.ir.scalar import Ref, walk
 from graphc.passes.place_barriers import place_barriers
 from graphc.passes.plan_memory import plan_memory
 from graphc.passes.recompute_choice import Choice
-from graphc.passes.recompute_steps import Steps
-
-Body = tuple[Statement, ...]
+from graphc.passes.recompute_steps import Steps, only
 
 
-def rewritten(steps: Steps, choice: Choice) -> Program:
-    """Return the program with its barriers and its memory plan."""
-    old = steps.program
-    made = frozenset().union(*choice.again.values())
-    buffers, names = _copies(old, made)
-    inserted: dict[int, list[Statement]] = {}
-    for i in sorted(choice.again):
-        copy = _only(steps.body[i], old, choice.again[i])
-        assert isinstance(copy, Task)
-        origins = tuple(o.made_by("recompute") for o in copy.origins)
-        copy = copy.replace(origins=origins, summary=f"{copy.summary} again")
-        inserted.setdefault(choice.place[i], []).append(_renamed(copy, names))
-    for i in sorted(choice.later):
-        inserted.setdefault(choice.later[i], []).append(steps.body[i])
-    body: list[Statement] = []
-    for i, statement in enumerate(steps.body):
-        body += inserted.get(i, ())
-        if i in choice.later:
-            continue
-        late = i >= steps.turn and not made.isdisjoint(steps.reads[i])
-        body.append(_renamed(statement, names) if late else statement)
-    program = old.replace(buffers=buffers, body=tuple(body), plan=None)
-    program = _without_unread(program, made)
-    return plan_memory(place_barriers(program))
+class Rewriter:
+    """Writes programs for one choice after another; what is equal is made once."""
+
+    def __init__(self, steps: Steps) -> None:
+        self.steps = steps
+        self.buffers, self.names = _copies(steps.program, steps.makers.keys())
+        self._done: dict[tuple[int, frozenset[str], frozenset[str]], Statement] = {}
+
+    def program(self, choice: Choice) -> Program:
+        """Return the program with its barriers and its memory plan."""
+        steps = self.steps
+        made = frozenset[str]().union(*choice.again.values())
+        unread = self._unread(choice, made)
+        before: dict[int, list[Statement]] = {}
+        for i, wanted in sorted(choice.again.items()):
+            before.setdefault(choice.place[i], []).append(self._copy(i, wanted, made))
+        stands = {i: self._stands(i, unread, made) for i in range(len(steps.body))}
+        for i, at in sorted(choice.later.items()):
+            before.setdefault(at, []).extend(stands.pop(i))
+        body: list[Statement] = []
+        for i in range(len(steps.body)):
+            body += (*before.get(i, ()), *stands.get(i, ()))
+        old = steps.program
+        root = old.root
+        buffers = {n: b for n, b in old.buffers.items() if root(n) not in unread}
+        copied = (self.names[root(n)][n] for n in old.buffers if root(n) in made)
+        buffers |= {n: self.buffers[n] for n in copied}
+        program = old.replace(buffers=buffers, body=tuple(body), plan=None)
+        return plan_memory(place_barriers(program))
+
+    def _stands(
+        self, i: int, unread: frozenset[str], made: frozenset[str]
+    ) -> list[Statement]:
+        """Return what stands for a statement: nothing if nobody reads what it makes."""
+        own = self.steps.writes[i]
+        if own and unread.issuperset(own):
+            return []
+        return [self._left(i, unread) if i < self.steps.turn else self._late(i, made)]
+
+    def _unread(self, choice: Choice, made: frozenset[str]) -> frozenset[str]:
+        """Return what nobody reads any more where it is made first."""
+        steps = self.steps
+        unread: set[str] = set()
+        for i in sorted(choice.again, reverse=True):
+            for r in made.intersection(steps.writes[i]).difference(steps.reads[i]):
+                early = (k for k in steps.readers[r] if k < steps.turn)
+                if all(unread.issuperset(steps.writes[k]) for k in early):
+                    unread.add(r)
+        return frozenset(unread)
+
+    def _copy(self, i: int, wanted: frozenset[str], made: frozenset[str]) -> Statement:
+        """Return a statement that makes again what is wanted, of what is there then."""
+        key = i, wanted, made.intersection((*self.steps.needs[i], *wanted))
+        if key not in self._done:
+            part = only(self.steps.body[i], self.steps.program, wanted)
+            assert isinstance(part, (Nest, Call))
+            origins = tuple(o.made_by("recompute") for o in part.origins)
+            part = part.replace(origins=origins, summary=f"{part.summary} again")
+            self._done[key] = _renamed(part, self._of(key[2]))
+        return self._done[key]
+
+    def _left(self, i: int, unread: frozenset[str]) -> Statement:
+        """Return a statement without the stores that nobody reads."""
+        own = self.steps.writes[i]
+        if unread.isdisjoint(own):
+            return self.steps.body[i]
+        key = i, frozenset(own) - unread, frozenset[str]()
+        if key not in self._done:
+            self._done[key] = only(self.steps.body[i], self.steps.program, key[1])
+        return self._done[key]
+
+    def _late(self, i: int, made: frozenset[str]) -> Statement:
+        """Return a statement that reads what was made again."""
+        key = i, frozenset[str](), made.intersection(self.steps.reads[i])
+        if not key[2]:
+            return self.steps.body[i]
+        if key not in self._done:
+            self._done[key] = _renamed(self.steps.body[i], self._of(key[2]))
+        return self._done[key]
+
+    def _of(self, roots: frozenset[str]) -> dict[str, str]:
+        """Return the names of the copies of buffers, and of their views."""
+        return {n: new for r in roots for n, new in self.names[r].items()}
 
 
 def _copies(
-    program: Program, made: AbstractSet[str]
-) -> tuple[dict[str, Buffer], dict[str, str]]:
-    """Return the buffers with another for each that is made again, and its views."""
-    names: dict[str, str] = {}
-    buffers = dict(program.buffers)
+    program: Program, roots: Collection[str]
+) -> tuple[dict[str, Buffer], dict[str, dict[str, str]]]:
+    """Return buffers for what may be made again and for views of it.
+
+    The second result has their names, by root and by the name of the first one.
+    """
+    names: dict[str, dict[str, str]] = {}
+    buffers: dict[str, Buffer] = {}
     for name, buffer in program.buffers.items():
-        if program.root(name) in made:
+        root = program.root(name)
+        if root in roots:
             new = f"{name}.again"
-            while new in buffers:
+            while new in program.buffers:
                 new += "'"
-            names[name] = new
-            of = names[buffer.view_of] if buffer.view_of else ""
+            of = names[root][buffer.view_of] if buffer.view_of else ""
+            names.setdefault(root, {})[name] = new
             buffers[new] = replace(buffer, name=new, view_of=of)
     return buffers, names
 
@@ -91,46 +139,3 @@ def _renamed(s: Statement, names: Mapping[str, str]) -> Statement:
     if isinstance(s, (If, While)):
         return replace(s, condition=names.get(s.condition, s.condition))
     return s
-
-
-def _only(s: Statement, program: Program, wanted: AbstractSet[str]) -> Statement:
-    """Return a statement that stores only to some buffers; a call stores to all."""
-    if not isinstance(s, Nest):
-        return s
-    phases: list[Phase] = []
-    used: set[str] = set()
-    for phase in reversed(s.phases):
-        stores = tuple(x for x in phase.stores if program.root(x.buffer) in wanted)
-        reduces = tuple(r for r in phase.reduces if r.name in used)
-        if stores or reduces:
-            phases.append(replace(phase, reduces=reduces, stores=stores))
-            used |= {e.name for e in walk(*phases[-1].roots) if isinstance(e, Ref)}
-    return s.replace(phases=tuple(reversed(phases)))
-
-
-def _without_unread(program: Program, made: AbstractSet[str]) -> Program:
-    """Return the program without stores that nobody reads any more."""
-    read: set[str] = set()
-    body: list[Statement] = []
-    for s in reversed(program.body):
-        own = _roots(program, s.writes)
-        reads = _roots(program, s.reads)
-        dead = (own & made) - read - reads
-        if dead and dead == own:
-            continue
-        if dead:
-            s = _only(s, program, own - dead)
-        read |= _roots(program, s.reads)
-        body.append(s)
-    body.reverse()
-    touched = _roots(program, (n for s in body for n in (*s.reads, *s.writes)))
-    buffers = {
-        name: b
-        for name, b in program.buffers.items()
-        if b.space != "temp" or program.root(name) in touched
-    }
-    return program.replace(body=tuple(body), buffers=buffers)
-
-
-def _roots(program: Program, names: Iterable[str]) -> set[str]:
-    return set(map(program.root, names))

@@ -8,17 +8,31 @@ computed again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
 
 from graphc.ir.dims import evaluate
 from graphc.ir.graph import sizes_named
-from graphc.ir.program import Barrier, Buffer, Call, Nest, Program, Statement, Task
+from graphc.ir.nodes import Node
+from graphc.ir.op import View
+from graphc.ir.origins import FORWARD
+from graphc.ir.program import (
+    Barrier,
+    Buffer,
+    Call,
+    Nest,
+    Phase,
+    Program,
+    Statement,
+    Task,
+)
 from graphc.ir.program.hazards import dependencies
-from graphc.ir.scalar import Load, walk
+from graphc.ir.scalar import Load, Ref, walk
 
-MOST = 0.95  # of the bytes that wait at most: the turn is where as many first do
+NEARLY = 0.8  # as many bytes as wait at most
 
 
 class Steps:
@@ -35,26 +49,30 @@ class Steps:
             for name, b in program.buffers.items()
             if b.space == "temp" and not b.view_of
         }
-        self.reads = [
-            tuple(dict.fromkeys(map(program.root, s.reads))) for s in self.body
-        ]
-        self.writes = [
-            tuple(dict.fromkeys(map(program.root, s.writes))) for s in self.body
-        ]
+        self.reads = [_roots(program, s.reads) for s in self.body]
+        self.writes = [_roots(program, s.writes) for s in self.body]
         self.readers = _numbers(self.reads)
         self.writers = _numbers(self.writes)
         self.turn = self._turn()
 
     def _turn(self) -> int:
-        """Return the first statement before which nearly the most bytes wait."""
+        """Return where most bytes wait: behind the forward part, if one ends there."""
         change = [0] * (len(self.body) + 1)
         for root, size in self.bytes.items():
             if root in self.writers and root in self.readers:
                 first, last = self.writers[root][0], self.readers[root][-1]
-                change[min(first, last) + 1] += size
-                change[last + 1 if last > first else first + 1] -= size
+                if first < last:
+                    change[first + 1] += size
+                    change[last + 1] -= size
         waiting = list(accumulate(change))
-        return next(i for i, n in enumerate(waiting) if n >= MOST * max(waiting))
+        most = max(waiting)
+        begin = next(i for i, n in enumerate(waiting) if n >= NEARLY * most)
+        forward = [
+            i + 1
+            for i in range(begin, waiting.index(most))
+            if _is_forward(self.body[i])
+        ]
+        return forward[-1] if forward else begin
 
     def size_of(self, buffer: Buffer) -> int:
         """Return the bytes of a buffer."""
@@ -73,6 +91,14 @@ class Steps:
             if root in self.bytes
         }
 
+    @cached_property
+    def needs(self) -> list[tuple[str, ...]]:
+        """By statement what it reads for its temporaries, and not only for a state."""
+        return [
+            _roots(self.program, only(s, self.program, self.bytes.keys()).reads)
+            for s in self.body[: self.turn]
+        ]
+
     def _repeatable(self, i: int) -> bool:
         """Whether a statement makes the same again from what it reads.
 
@@ -86,13 +112,14 @@ class Steps:
             return False
         if any(r in self.bytes and self.writers[r] != [i] for r in own):
             return False
-        if any(r in own and r not in self.bytes for r in self.reads[i]):
-            return False
         return all(
-            self.writers[r][-1] < i
-            for r in self.reads[i]
-            if r in self.writers and r not in own and not self.is_state(r)
+            r in self.bytes if r in own else self._is_made_before(r, i)
+            for r in self.needs[i]
         )
+
+    def _is_made_before(self, root: str, i: int) -> bool:
+        written = self.writers.get(root, [])
+        return self.is_state(root) or not written or written[-1] < i
 
     @cached_property
     def weights(self) -> list[int]:
@@ -127,6 +154,25 @@ class Steps:
         )
 
 
+def only(s: Statement, program: Program, wanted: AbstractSet[str]) -> Statement:
+    """Return a statement that stores only to some buffers; a call stores to all."""
+    if not isinstance(s, Nest):
+        return s
+    phases: list[Phase] = []
+    used: set[str] = set()
+    for phase in reversed(s.phases):
+        stores = tuple(x for x in phase.stores if program.root(x.buffer) in wanted)
+        reduces = tuple(r for r in phase.reduces if r.name in used)
+        if stores or reduces:
+            phases.append(replace(phase, reduces=reduces, stores=stores))
+            used |= {e.name for e in walk(*phases[-1].roots) if isinstance(e, Ref)}
+    return s.replace(phases=tuple(reversed(phases)))
+
+
+def _roots(program: Program, names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(program.root, names)))
+
+
 def _sizes(program: Program, size: int) -> dict[str, int]:
     found: set[str] = set()
     for buffer in program.buffers.values():
@@ -140,6 +186,19 @@ def _numbers(each: list[tuple[str, ...]]) -> Mapping[str, list[int]]:
         for root in roots:
             found.setdefault(root, []).append(i)
     return found
+
+
+def _is_forward(statement: Statement) -> bool:
+    """Whether a statement does a part of what was declared, not of its gradient."""
+    return isinstance(statement, Task) and any(
+        n.birth.phase == FORWARD and not _is_free(n) for n in statement.nodes
+    )
+
+
+def _is_free(node: Node) -> bool:
+    """Whether a node takes no work, or is a number that every reader computes."""
+    moves = node.op.is_layout or isinstance(node.op.lower, View)
+    return moves or not node.inputs or node.results[0].shape == ()
 
 
 def _multiplies(nest: Nest) -> bool:
