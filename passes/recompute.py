@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
+from math import log
 
 from graphc.errors import PassError
 from graphc.ir.program import Program
@@ -37,7 +38,8 @@ from graphc.passes.recompute_program import Rewriter
 from graphc.passes.recompute_steps import Steps
 from graphc.passes.registry import program_pass
 
-SHRINK, TRIES = 0.85, 36  # the rooms that are tried: each so much smaller than the last
+SHRINK = 0.85  # the room that is tried next, by the last one
+LEAST = 0.003  # of all that waits: the smallest room
 SHOWN = 6  # tensors that an error names
 
 
@@ -79,12 +81,12 @@ def recompute(program: Program, options: Options) -> Program:
 def _candidates(steps: Steps, budget: int) -> Iterator[Program]:
     """Yield programs that do more and more again."""
     write = Rewriter(steps).program
-    yield write(choose(steps, 0, steps.costly))
-    total = sum(steps.weights)
-    rooms = [int(total * SHRINK**k) for k in range(TRIES)]
-    # What leaves more room than the budget is only tried to say what can be reached.
-    for room in sorted(rooms, key=lambda r: (r > budget, -r)):
-        yield write(choose(steps, room, frozenset()))
+    for fixed, ratio in ((steps.costly, SHRINK**4), (frozenset[int](), SHRINK)):
+        total = sum(n for i, n in enumerate(steps.weights) if i not in fixed)
+        rooms = {int(total * ratio**k) for k in range(int(log(LEAST, ratio)))}
+        # What leaves more room than the budget only shows what can be reached.
+        for room in sorted(rooms, key=lambda r: (r > budget, -r)):
+            yield write(choose(steps, room, fixed))
 
 
 def _sizes(program: Program, steps: Steps) -> dict[str, int]:

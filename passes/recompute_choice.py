@@ -114,8 +114,7 @@ def _again(
         if root in again.setdefault(i, set()):
             continue
         again[i].add(root)
-        # What a statement reads of its own must be stored too.
-        stack += [r for r in steps.needs[i] if r in steps.writes[i]]
+        stack += steps.beside(i)
         stack += [r for r in steps.needs[i] if makers.get(r, i) != i]
     return again
 

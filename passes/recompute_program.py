@@ -48,7 +48,8 @@ class Rewriter:
         copied = (self.names[root(n)][n] for n in old.buffers if root(n) in made)
         buffers |= {n: self.buffers[n] for n in copied}
         program = old.replace(buffers=buffers, body=tuple(body), plan=None)
-        return plan_memory(place_barriers(program))
+        planned: Program = plan_memory(place_barriers(program))
+        return planned
 
     def _stands(
         self, i: int, unread: frozenset[str], made: frozenset[str]
@@ -64,10 +65,18 @@ class Rewriter:
         steps = self.steps
         unread: set[str] = set()
         for i in sorted(choice.again, reverse=True):
-            for r in made.intersection(steps.writes[i]).difference(steps.reads[i]):
-                early = (k for k in steps.readers[r] if k < steps.turn)
-                if all(unread.issuperset(steps.writes[k]) for k in early):
-                    unread.add(r)
+            found = {
+                r
+                for r in made.intersection(steps.writes[i])
+                if all(
+                    unread.issuperset(steps.writes[k])
+                    for k in steps.readers[r]
+                    if k < steps.turn
+                )
+            }
+            if not found.issuperset(steps.writes[i]):
+                found -= set(steps.beside(i))
+            unread |= found
         return frozenset(unread)
 
     def _copy(self, i: int, wanted: frozenset[str], made: frozenset[str]) -> Statement:

@@ -121,6 +121,16 @@ class Steps:
         written = self.writers.get(root, [])
         return self.is_state(root) or not written or written[-1] < i
 
+    def beside(self, i: int) -> tuple[str, ...]:
+        """Return what a statement must make whatever it is done again for.
+
+        That is all that a routine writes, and of a nest what it reads itself.
+        """
+        own = self.writes[i]
+        if isinstance(self.body[i], Call):
+            return own
+        return tuple(r for r in own if r in self.needs[i])
+
     @cached_property
     def weights(self) -> list[int]:
         """By statement before the turn the bytes that it makes for what is behind."""
