@@ -107,11 +107,15 @@ def fullest(program: Program, steps: Steps) -> dict[str, int]:
     lives, sizes = program.plan.lifetimes, _sizes(program, steps)
     change = [0] * (max((x.last for x in lives), default=0) + 2)
     for x in lives:
-        change[x.first] += sizes[x.buffer]
+        change[x.first + bool(x.over)] += sizes[x.buffer]
         change[x.last + 1] -= sizes[x.buffer]
     alive = list(accumulate(change))
     at = alive.index(max(alive))
-    return {x.buffer: sizes[x.buffer] for x in lives if x.first <= at <= x.last}
+    return {
+        x.buffer: sizes[x.buffer]
+        for x in lives
+        if x.first + bool(x.over) <= at <= x.last
+    }
 
 
 def _too_small(program: Program, steps: Steps, least: int, budget: int) -> PassError:
