@@ -2,7 +2,8 @@
 
 A pipeline is text, `"simplify,cse,fuse{max_inputs=8}"`, or a tuple of steps. The
 default one is written out here, a reason beside each line. A pipeline that stops
-earlier is completed with the default's remaining program passes.
+earlier is completed with the default's remaining program passes. `recompute`, which
+trades time for memory, is in no pipeline unless named: "default,recompute".
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ bound (`ir/program/memory.py`). Views live as long as the buffer they share.
 Bodies count on from where they stand, both of a branch from the same level. A buffer
 that a loop touches lives over the whole loop, as what a turn finds in it may be of the
 turn before; unless nothing else touches it, and each turn writes all of it before it
-reads any: then it lives within the turn.
+reads any: then it lives within the turn. A buffer may lie over one that is read for
+the last time where it is written first (`take_over.py`).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from graphc.ir.program.memory import Lifetime, MemoryPlan
 from graphc.ir.program.program import Body, flat, levels_in
 from graphc.ir.scalar import Axis, Expr, Load, linear
 from graphc.passes.registry import program_pass
+from graphc.passes.take_over import taken_over
 
 
 @program_pass("plan-memory")
@@ -42,7 +44,10 @@ def plan_memory(program: Program) -> Program:
     """Attach the lifetimes of all temporaries."""
     lives = _Lives(program)
     lives.body(program.body, 0)
-    plan = MemoryPlan(tuple(Lifetime(n, a, b) for n, (a, b) in lives.found.items()))
+    over = taken_over(program, lives.found)
+    plan = MemoryPlan(
+        tuple(Lifetime(n, a, b, over.get(n, "")) for n, (a, b) in lives.found.items())
+    )
     return program if plan == program.plan else program.replace(plan=plan)
 
 

@@ -378,7 +378,11 @@ class _Drawer:
         if self.program.plan is None:
             return ""
         lives = self.program.plan.lifetimes
-        alive = [x.buffer for x in lives if x.first <= last and first <= x.last]
+        alive = [
+            x.buffer
+            for x in lives
+            if x.first + bool(x.over) <= last and first <= x.last
+        ]
         total: Size = 0
         for name in alive:
             total = total + self.program.buffers[name].bytes

@@ -29,6 +29,9 @@ from graphc.ir.program.verifier import verify_program
 from graphc.ir.scalar import Expr, apply, const, load
 from graphc.ir.target import Target
 from graphc.ir.types import bool_, float32, int64
+from graphc.passes.recompute_choice import choose
+from graphc.passes.recompute_program import Rewriter
+from graphc.passes.recompute_steps import Steps
 
 Body = tuple[Statement, ...]
 WIDE = Target("wide", lanes=16, tiles=True)
@@ -155,6 +158,18 @@ def test_values_stay_in_planned_memory_in_any_order(made: Program) -> None:
     x = np.array([-1.0, 0.5, 2.0], np.float32)
     expected = run_program(made, {"x": x}, {"N": SIZE})["y"]
     done = prepare(made, WIDE)
+    verify_program(done)
+    for body in (done.body, backwards(done.body)):
+        np.testing.assert_array_equal(run_in_arena(done, body, x), expected)
+
+
+@settings(max_examples=60)
+@given(programs(), st.integers(0, 40))
+def test_values_that_are_computed_again_stay_the_same(made: Program, room: int) -> None:
+    x = np.array([-1.0, 0.5, 2.0], np.float32)
+    expected = run_program(made, {"x": x}, {"N": SIZE})["y"]
+    steps = Steps(prepare(made, WIDE), SIZE)
+    done = Rewriter(steps).program(choose(steps, room, frozenset()))
     verify_program(done)
     for body in (done.body, backwards(done.body)):
         np.testing.assert_array_equal(run_in_arena(done, body, x), expected)

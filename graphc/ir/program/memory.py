@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 ALIGN = 64  # bytes: a cache line, and the widest vector
@@ -10,11 +10,16 @@ ALIGN = 64  # bytes: a cache line, and the widest vector
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """A buffer that needs memory from its first to its last statement, inclusive."""
+    """A buffer that needs memory from its first to its last statement, inclusive.
+
+    over: a buffer of the same size that is read there for the last time; this one may
+    lie in its place.
+    """
 
     buffer: str
     first: int
     last: int
+    over: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,29 +32,25 @@ class MemoryPlan:
         """Place buffers of these sizes (bytes) in one arena, best fit first.
 
         The largest buffers are placed first, each into the smallest gap between
-        those that live at the same time.
+        those that live at the same time. Buffers that may lie over others do so if
+        the arena becomes no larger.
         """
-        placed: list[tuple[int, int, Lifetime]] = []
-        offsets: dict[str, int] = {}
-        order = sorted(self.lifetimes, key=lambda x: (-sizes[x.buffer], x.first))
-        for life in order:
-            need = -(-max(sizes[life.buffer], 1) // ALIGN) * ALIGN
-            busy = sorted(
-                (start, end)
-                for start, end, other in placed
-                if other.first <= life.last and life.first <= other.last
-            )
-            best, gap, at = -1, 0, 0
-            for start, end in busy:
-                free = start - at
-                if free >= need and (best < 0 or free < gap):
-                    best, gap = at, free
-                at = max(at, end)
-            offset = at if best < 0 else best
-            placed.append((offset, offset + need, life))
-            offsets[life.buffer] = offset
-        total = max((end for _, end, _ in placed), default=0)
-        return Arena(total, offsets, sum(sizes[x.buffer] for x in self.lifetimes))
+        apart = _placed(self.lifetimes, sizes)
+        joined = {x.buffer: x for x in self.lifetimes}
+        owner: dict[str, str] = {}
+        for x in sorted(self.lifetimes, key=lambda x: x.first):
+            owner[x.buffer] = owner[x.over] if x.over else x.buffer
+            if x.over:
+                whole = joined[owner[x.over]]
+                joined[whole.buffer] = replace(whole, last=max(whole.last, x.last))
+                del joined[x.buffer]
+        if len(joined) == len(owner):
+            return apart
+        found = _placed(list(joined.values()), sizes)
+        if found.bytes > apart.bytes:  # long lifetimes may leave worse gaps
+            return apart
+        offsets = {name: found.offsets[owner[name]] for name in owner}
+        return replace(apart, bytes=found.bytes, offsets=offsets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +69,27 @@ class Arena:
     def beside(self, scratch: int) -> Arena:
         """Return this plan with working memory after its buffers."""
         return replace(self, bytes=self.bytes + scratch, scratch=scratch)
+
+
+def _placed(lives: Sequence[Lifetime], sizes: Mapping[str, int]) -> Arena:
+    placed: list[tuple[int, int, Lifetime]] = []
+    offsets: dict[str, int] = {}
+    order = sorted(lives, key=lambda x: (-sizes[x.buffer], x.first))
+    for life in order:
+        need = -(-max(sizes[life.buffer], 1) // ALIGN) * ALIGN
+        busy = sorted(
+            (start, end)
+            for start, end, other in placed
+            if other.first <= life.last and life.first <= other.last
+        )
+        best, gap, at = -1, 0, 0
+        for start, end in busy:
+            free = start - at
+            if free >= need and (best < 0 or free < gap):
+                best, gap = at, free
+            at = max(at, end)
+        offset = at if best < 0 else best
+        placed.append((offset, offset + need, life))
+        offsets[life.buffer] = offset
+    total = max((end for _, end, _ in placed), default=0)
+    return Arena(total, offsets, sum(sizes[x.buffer] for x in lives))

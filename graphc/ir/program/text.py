@@ -134,7 +134,8 @@ def renamed(nest: Nest, names: Mapping[str, str]) -> Nest:
         )
         for p in nest.phases
     )
-    return nest.replace(phases=phases)
+    labels = {new(e): label for e, label in nest.labels.items()}
+    return nest.replace(phases=phases, labels=labels)
 
 
 def _axes(axes: tuple[LoopAxis, ...]) -> str:

@@ -465,6 +465,9 @@ def test_buffers_that_live_at_once_do_not_overlap() -> None:
             assert start + size <= arena.bytes
         for a, (start, end, life) in enumerate(places):
             for other_start, other_end, other in places[a + 1 :]:
+                pair = {life.buffer, other.buffer}
+                if pair in ({x.buffer, x.over} for x in (life, other)):
+                    continue  # read and written by one nest, element by element
                 if life.first <= other.last and other.first <= life.last:
                     assert end <= other_start or other_end <= start
 
