@@ -253,8 +253,11 @@ class Bound:
         """Decide whether a contraction's panels stay from turn to turn of its loop."""
         if not any(w.kind == "choice" and w.value == "keep b" for w in words):
             return False
-        several = evaluate(nest.axes[-2].extent, self.sizes) > 1
-        return several and self._panels(nest) <= KEPT_BYTES
+        # A single row is read once a turn: as it lies, unless that is across.
+        _, across = operand_strides(nest, self.program)
+        single = evaluate(nest.axes[-2].extent, self.sizes) == 1
+        pays = not single or evaluate(across, self.sizes) != 1
+        return pays and self._panels(nest) <= KEPT_BYTES
 
     def _panels(self, nest: Nest) -> int:
         """Return the bytes of all panels of a second operand.

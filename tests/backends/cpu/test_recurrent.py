@@ -77,6 +77,17 @@ def test_one_product_a_step_is_left_in_each_loop() -> None:
     assert (len(loops), len(inside), len(everywhere)) == (2, 2, 8)
 
 
+@pytest.mark.parametrize("n", [1, 2, 33])
+def test_a_step_of_any_batch_agrees_with_reference(n) -> None:
+    """One row reads its weights in another way than many, and backwards turned."""
+    fast, slow = lstm(), lstm("reference")
+    for _ in range(3):
+        given = sample(6, n)
+        assert float(fast(*given)) == pytest.approx(float(slow(*given)), rel=1e-4)
+    for mine, other in zip(fast.states, slow.states, strict=True):
+        np.testing.assert_allclose(mine.value, other.value, 1e-2, 1e-4)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_it_stays_within_the_memory_that_the_plan_said(threads, monkeypatch) -> None:
     monkeypatch.setattr(backend, "PARALLEL_WORK", -1)
