@@ -124,7 +124,13 @@ aside:
   %target = call i64 @word(ptr %here, i64 32)
   %jump.bit = and i64 %flags, {JUMP}
   %may.jump = icmp ne i64 %jump.bit, 0
-  br i1 %may.jump, label %jump, label %loop
+  br i1 %may.jump, label %jump, label %stay
+
+stay:                                         ; the first share goes on, others pass by
+  %alone.bit = and i64 %flags, {ALONE}
+  %is.alone = icmp ne i64 %alone.bit, 0
+  %row.own = select i1 %leads, i64 %row.next, i64 %target
+  br i1 %is.alone, label %advance, label %loop
 
 jump:
   %always = icmp eq i64 %cell.address, 0
@@ -159,8 +165,8 @@ turn:
 
 advance:
   %row.after = phi i64 [ %row.next, %called ], [ %target, %jump ],
-                       [ %row.chosen, %ask ], [ %row.next, %again.loop ],
-                       [ %row.turn, %turn ]
+                       [ %row.chosen, %ask ], [ %row.own, %stay ],
+                       [ %row.next, %again.loop ], [ %row.turn, %turn ]
   br label %next
 
 done:
