@@ -231,7 +231,8 @@ def _stored(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """
     room = np.empty(value.nbytes + LINE, np.uint8)
     first = -room.ctypes.data % LINE
-    found = room[first : first + value.nbytes].view(value.dtype).reshape(value.shape)
+    bytes_ = room[first : first + value.nbytes]
+    found: np.ndarray[Any, Any] = bytes_.view(value.dtype).reshape(value.shape)
     found[...] = value
     return found
 

@@ -101,10 +101,8 @@ class Sharing:
         level.alone += one
         if isinstance(s, Region):
             cost, inner = self._region(s)
-            if one < cost:
-                cost, inner = one, Alone((s,))
-            level.regions[id(s)] = inner
-            level.shared += cost
+            level.regions[id(s)] = Alone((s,)) if one < cost else inner
+            level.shared += min(one, cost)
         else:
             level.shared += one / (self.threads if id(s) in self.parallel else 1)
 
