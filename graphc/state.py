@@ -47,15 +47,22 @@ class LockGroup:
             group = group.parent
         return group
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the lock, also if the group is merged while we wait for it."""
+    def acquire(self) -> LockGroup:
+        """Take the lock, also if the group is merged while we wait for it.
+
+        Returns the group whose lock it was, to release.
+        """
         while True:
             group = self.root()
             group.lock.acquire()
             if group.parent is None:
-                break
+                return group
             group.lock.release()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock."""
+        group = self.acquire()
         try:
             yield
         finally:
