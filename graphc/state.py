@@ -52,8 +52,10 @@ class LockGroup:
 
         Returns the group whose lock it was, to release.
         """
+        group = self
         while True:
-            group = self.root()
+            while group.parent is not None:
+                group = group.parent
             group.lock.acquire()
             if group.parent is None:
                 return group

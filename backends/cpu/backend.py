@@ -177,9 +177,8 @@ class Bound:
         self.arena: Arena = plan.place(self.nbytes)
         program = self.program
         self._given = [*program.inputs, *program.outputs]
-        self._outputs = [
-            (self.shapes[n], buffers[n].dtype.numpy) for n in program.outputs
-        ]
+        self._output_shapes = [self.shapes[n] for n in program.outputs]
+        self._output_dtypes = [buffers[n].dtype.numpy for n in program.outputs]
         limit = threads() if runner.limit is None else min(threads(), runner.limit)
         self._body: Sequence[Shared] = program.body
         saved = -1.0
@@ -325,7 +324,7 @@ class Bound:
             for name, places in zip(self._given, self._patches, strict=True)
         ]
         own = self.team.entry(wanted)
-        return own, self.team.entry(wanted, len(self._outputs))
+        return own, self.team.entry(wanted, len(self._output_shapes))
 
     def _word(self, task: Task, word: Argument, scratch: int, at: int) -> int:
         value = word.value
@@ -376,7 +375,7 @@ class Bound:
         if self.runner.arena is not self._memory:
             self._place()  # a larger size has replaced the arena
         if out is None:
-            out = [np.empty(shape, dtype) for shape, dtype in self._outputs]
+            out = self._new_outputs()
         words = self._table.words
         for array, places in zip((*inputs, *out), self._patches, strict=True):
             address = array.__array_interface__["data"][0]
@@ -390,6 +389,9 @@ class Bound:
                 raise calls.failure(call)
         return list(out)
 
+    def _new_outputs(self) -> list[Array]:
+        return list(map(np.empty, self._output_shapes, self._output_dtypes))
+
     def quick(
         self, inputs: Sequence[Any], out: Sequence[Any] | None
     ) -> list[Array] | None:
@@ -401,11 +403,11 @@ class Bound:
         if own is None or given is None or self.runner.arena is not self._memory:
             return None
         if out is None:
-            found = [np.empty(shape, dtype) for shape, dtype in self._outputs]
+            found = self._new_outputs()
             code = own.enter(*inputs, *found)
         else:
             found = list(out)
-            if len(found) != len(self._outputs):
+            if len(found) != len(self._output_shapes):
                 return None
             code = given.enter(*inputs, *found)
         if code:
