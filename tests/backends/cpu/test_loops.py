@@ -146,14 +146,14 @@ def test_a_step_with_many_turns_is_much_work():
     runner, _ = build(sample, sample.given({"T": 1, "N": 8, "K": 8}))
     bound = [runner.bind({"T": t, "N": 8, "K": 8}) for t in (1, 101)]
     one, many = (b._sharing(2).serial(b.program.body) for b in bound)
-    nests = prepare(sample.program, CpuBackend().target).nests
+    made = prepare(sample.program, CpuBackend().target)
     assert one > 0
     per_turn = (many - one) / 100
     # Slices count, not all that the inputs and outputs hold.
     assert per_turn == sum(
         evaluate(size, {"T": 1, "N": 8, "K": 8})
-        for s in nests[1:]
-        for size in (backend.flops_of(s), backend.bytes_of(s, sample.program))
+        for s in made.nests[1:]
+        for size in (backend.flops_of(s), backend.bytes_of(s, made))
     )
 
 
