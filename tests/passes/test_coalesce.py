@@ -100,8 +100,8 @@ def test_views_that_are_there_are_taken(apply_passes: Any) -> None:
 @pytest.mark.parametrize("what", EXAMPLES)
 def test_kernels_agree_with_reference(what: str, n: int) -> None:
     declared, _ = EXAMPLES[what]
-    if n == 0 and "argmax" in declared.text():
-        pytest.skip("nothing has no maximum")
+    if "argmax" in declared.text():
+        n = max(n, 1)  # nothing has no maximum
     rng = np.random.default_rng(n)
     given = [
         rng.normal(size=[n if s == "N" else s for s in map(_plain, t.shape)])
