@@ -7,6 +7,7 @@ from graphc.ir.rewrite import Rule as Rule
 from graphc.ir.rewrite import rewrite as rewrite
 from graphc.ir.rewrite import rule as rule
 from graphc.passes import (
+    coalesce,
     constant_fold,
     cse,
     dce,
@@ -34,6 +35,7 @@ from graphc.passes.registry import graph_pass as graph_pass
 from graphc.passes.registry import program_pass as program_pass
 
 __all__ = [
+    "coalesce",
     "constant_fold",
     "cse",
     "dce",

@@ -26,7 +26,7 @@ from graphc.errors import BatchError
 from graphc.ir.graph import Graph
 from graphc.ir.leaves import make_args
 from graphc.ir.nodes import Node, Region, Tensor, make, topological
-from graphc.ir.op import OPS, Controlled, Routine
+from graphc.ir.op import OPS, Controlled, Pointwise, Routine
 from graphc.ops.batching import batch_outputs
 from graphc.ops.linear import MATMUL, matmul, swap
 from graphc.ops.random import Draw
@@ -80,6 +80,25 @@ class _Hoisting:
         ends = [outputs[i] for i in self.loops]
         self.needed = set(topological([*ends, *(s.results[0] for s in stuck)]))
         self.needed -= self.early
+        self.needed |= self._joins(work)
+
+    def _joins(self, work: Sequence[Node]) -> set[Node]:
+        """Return what joins equal parts of the loop's own work.
+
+        A step stores the parts side by side at no cost; after the loop to join them
+        would be to copy what was stacked part by part.
+        """
+        found: set[Node] = set()
+        for node in work:
+            how = node.op.lower
+            joins = isinstance(how, Pointwise) and how.pieces is not None
+            if joins and len({t.shape for t in node.inputs}) == 1:
+                mine = self.needed | found
+                if node not in self.early and mine.issuperset(
+                    t.node for t in node.inputs
+                ):
+                    found.add(node)
+        return found
 
     def _accumulators(self) -> dict[int, Tensor]:
         """Return the carries that only sum up, and what each step adds to them."""

@@ -40,6 +40,7 @@ GRAPH_PASSES: tuple[str, ...] = (
 )
 PROGRAM_PASSES: tuple[str, ...] = (
     "lower",  # one nest for each node or group
+    "coalesce",  # before lanes are chosen: rows of ten would fill no vector
     "schedule",  # which axis runs along lanes, which contractions are tiled
     "unroll-jam",  # by what the lanes leave: points that share reads in one
     "order",  # statements that need nothing of each other side by side
@@ -152,8 +153,8 @@ def _value(text: str) -> Any:
 def complete(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     """Add the default's program passes that come after the last one named.
 
-    Only `unroll-jam` and `order` may be left out: without the others a program does
-    not run, and those from the first that is missing are added.
+    Only `coalesce`, `unroll-jam` and `order` may be left out: without the others a
+    program does not run, and those from the first that is missing are added.
     Example:
         >>> [str(s) for s in complete(parse_pipeline("lower,schedule,place-barriers"))]
         ['lower', 'schedule', 'place-barriers', 'plan-memory']
@@ -165,7 +166,7 @@ def complete(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     for i, name in enumerate(PROGRAM_PASSES):
         if name in named:
             start = i + 1
-        elif name not in ("unroll-jam", "order"):
+        elif name not in ("coalesce", "unroll-jam", "order"):
             break
     return (*steps, *parse_pipeline(PROGRAM_PASSES[start:]))
 

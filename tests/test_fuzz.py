@@ -382,13 +382,14 @@ def test_random_graphs_have_equal_bits_on_two_threads(sample: Sample) -> None:
     note(describe(sample))
     results = []
     old = [p.value for p in sample.parameters()]
-    work, backend.PARALLEL_WORK = backend.PARALLEL_WORK, 0
+    limits = backend.PARALLEL_WORK, backend.BARRIER_WORK
+    backend.PARALLEL_WORK, backend.BARRIER_WORK = -1, 0
     try:
         for threads in (1, 2):
             for p, value in zip(sample.parameters(), old, strict=True):
                 p.value = value
             results.append(run(sample, threads=threads))
     finally:
-        backend.PARALLEL_WORK = work
+        backend.PARALLEL_WORK, backend.BARRIER_WORK = limits
     for one, two in zip(*results, strict=True):
         np.testing.assert_array_equal(one, two)

@@ -21,16 +21,12 @@ from graphc.backends.cpu.machine import target
 from graphc.backends.cpu.module import write_module
 from graphc.backends.cpu.prelude import gemm, native
 from graphc.backends.cpu.prelude.kernel import Kernel, address
-from graphc.backends.cpu.prelude.team import Team, aligned_words, threads
-from graphc.backends.cpu.table import Step, Table, check_depth
+from graphc.backends.cpu.prelude.team import Entry, Team, aligned_words, threads
+from graphc.backends.cpu.sharing import Shared, Sharing
+from graphc.backends.cpu.table import Step, Table, check_depth, is_shared
 from graphc.backends.cpu.tile_room import TileRoom
 from graphc.backends.shared.arguments import Argument
-from graphc.backends.shared.costs import (
-    barriers_run,
-    bytes_of,
-    flops_of,
-    times_run,
-)
+from graphc.backends.shared.costs import bytes_of, flops_of
 from graphc.backends.shared.files import cache_folder, load_module
 from graphc.ir.dims import Size, evaluate
 from graphc.ir.graph import Graph
@@ -39,13 +35,13 @@ from graphc.ir.program.memory import Arena
 
 Array = np.ndarray[Any, Any]
 
-# A step of less work than this (operations and bytes, so about 0.1 ms) runs on one
-# thread: a team gains little there, and loses much where it has to share its cores.
-PARALLEL_WORK = 4_000_000
+# A team must save so much work (operations and bytes, so about 0.05 ms), or the step
+# runs on one thread: it loses much where it has to share its cores.
+PARALLEL_WORK = 2_000_000
 
-# Each barrier takes a team as long as much work, and far longer where cores are shared,
-# so for this many there must be so much: a loop of short turns runs on one thread.
-BARRIERS = 40
+# And each barrier must save this (about 3 us): it takes a tenth of that where cores are
+# free, and far longer where they are shared.
+BARRIER_WORK = 200_000
 
 
 class CpuBackend:
@@ -176,22 +172,29 @@ class Bound:
         self.arena: Arena = plan.place(self.nbytes)
         program = self.program
         self._given = [*program.inputs, *program.outputs]
-        self._outputs = [
-            (self.shapes[n], buffers[n].dtype.numpy) for n in program.outputs
-        ]
+        self._output_shapes = [self.shapes[n] for n in program.outputs]
+        self._output_dtypes = [buffers[n].dtype.numpy for n in program.outputs]
         limit = threads() if runner.limit is None else min(threads(), runner.limit)
-        waits = barriers_run(program.body, sizes) / BARRIERS
-        self.team = Team(limit if self._work() > PARALLEL_WORK * max(1, waits) else 1)
+        self._body: Sequence[Shared] = program.body
+        saved = -1.0
+        if limit > 1:
+            saved, self._body = self._sharing(limit).saved(program.body)
+        self.team = Team(limit if saved > PARALLEL_WORK else 1)
+        if self.team.nt == 1:
+            self._body = program.body
         self._place()
 
-    def _work(self) -> int:
-        """Return how many operations and bytes a step takes, all turns counted."""
-        total = 0
-        often = times_run(self.program.body, self.sizes)
-        for (task, _, _), times in zip(self.runner.steps, often, strict=True):
-            work = flops_of(task) + bytes_of(task, self.program)
-            total += times * evaluate(work, self.sizes)
-        return total
+    def _sharing(self, limit: int) -> Sharing:
+        """Return what decides what a team shares, by each task's flops and bytes."""
+        tasks = [task for task, _, _ in self.runner.steps]
+        work = {
+            id(task): float(
+                evaluate(flops_of(task) + bytes_of(task, self.program), self.sizes)
+            )
+            for task in tasks
+        }
+        shared = frozenset(id(task) for task in tasks if is_shared(task))
+        return Sharing(work, shared, self.sizes, limit, BARRIER_WORK)
 
     # --- tables -------------------------------------------------------------------
 
@@ -245,9 +248,29 @@ class Bound:
         def number(size: Size) -> int:
             return evaluate(size, self.sizes)
 
-        body, steps = self.program.body, self.runner.steps
-        self._table = Table(body, steps, word, self._address, number)
+        steps = self.runner.steps
+        self._table = Table(self._body, steps, word, self._address, number)
         self.team.bind(self._table.rows, len(self._table))
+        self._entries = self._ways_in()
+
+    def _ways_in(self) -> tuple[Entry | None, Entry | None]:
+        """Return how arrays come into the table without Python, if nothing forbids.
+
+        For outputs of our own, and for those that a caller gives.
+        """
+        if self._may_fail or calls.needs_lapack(self.program):
+            return None, None
+        start = self._table.words.ctypes.data
+        wanted = [
+            (
+                self.program.buffers[name].dtype.numpy,
+                self.shapes[name],
+                [start + 8 * at for at in places],
+            )
+            for name, places in zip(self._given, self._patches, strict=True)
+        ]
+        own = self.team.entry(wanted)
+        return own, self.team.entry(wanted, len(self._output_shapes))
 
     def _word(self, task: Task, word: Argument, scratch: int, at: int) -> int:
         value = word.value
@@ -303,7 +326,7 @@ class Bound:
         if self.runner.arena is not self._memory:
             self._place()  # a larger size has replaced the arena
         if out is None:
-            out = [np.empty(shape, dtype) for shape, dtype in self._outputs]
+            out = self._new_outputs()
         words = self._table.words
         for array, places in zip((*inputs, *out), self._patches, strict=True):
             address = array.__array_interface__["data"][0]
@@ -316,6 +339,33 @@ class Bound:
                 words[at] = 0
                 raise calls.failure(call)
         return list(out)
+
+    def _new_outputs(self) -> list[Array]:
+        return list(map(np.empty, self._output_shapes, self._output_dtypes))
+
+    def quick(
+        self, inputs: Sequence[Any], out: Sequence[Any] | None
+    ) -> list[Array] | None:
+        """Run a step on what may be such arrays; None, and nothing done, if it is not.
+
+        The checks are native and take 0.1 us.
+        """
+        own, given = self._entries
+        if own is None or given is None or self.runner.arena is not self._memory:
+            return None
+        if out is None:
+            found = self._new_outputs()
+            code = own.enter(*inputs, *found)
+        else:
+            found = list(out)
+            if len(found) != len(self._output_shapes):
+                return None
+            code = given.enter(*inputs, *found)
+        if code:
+            if code < 0:
+                return None
+            self.team.ran_serially()
+        return found
 
 
 def aligned_copy(value: Array) -> Array:

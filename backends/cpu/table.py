@@ -6,6 +6,9 @@
     if c {               JUMP where c is 0, to after b
       nest b             b
     }
+    alone {              ALONE, for others to after c
+      nest c             c, for one
+    }
 
 Loops and branches are rows that lead to other rows, so a table has as many rows for
 three turns as for three thousand.
@@ -20,6 +23,7 @@ import numpy as np
 
 from graphc.backends.cpu.prelude import layout
 from graphc.backends.cpu.prelude.team import aligned_words
+from graphc.backends.cpu.sharing import Alone, Shared
 from graphc.backends.shared.arguments import Argument
 from graphc.errors import CompileError
 from graphc.ir.dims import Size
@@ -70,7 +74,7 @@ class Table:
 
     def __init__(
         self,
-        body: Sequence[Statement],
+        body: Sequence[Shared],
         steps: Sequence[Step],
         word: Callable[[Task, Argument, int], int],
         address: Callable[[str, int], int],
@@ -82,6 +86,7 @@ class Table:
         self._taken: list[int] = []  # what kernels take
         self._rows: list[list[int]] = []
         self._barrier = False  # before the next row
+        self._alone = False  # whether the rows are those of one thread
         self._depth = 0
         self._fill(body)
         size = self._first + layout.ROW_WORDS * max(len(self), 1)
@@ -97,11 +102,13 @@ class Table:
 
     # --- statements -------------------------------------------------------------------
 
-    def _fill(self, body: Sequence[Statement]) -> None:
+    def _fill(self, body: Sequence[Shared]) -> None:
         passed = False  # the row before was a barrier for all that come by
         for s in body:
             if isinstance(s, Barrier):
                 self._barrier = not passed
+            elif isinstance(s, Alone):
+                self._for_one(s)
             elif isinstance(s, (Nest, Call)):
                 self._task(*next(self._steps))
             elif isinstance(s, If):
@@ -113,7 +120,7 @@ class Table:
             passed = isinstance(s, Loop) and self._number(s.count) > 0
 
     def _task(self, task: Task, kernel: int, words: tuple[Argument, ...]) -> None:
-        flags = 0 if _is_shared(task) else layout.ONE
+        flags = 0 if is_shared(task) else layout.ONE
         self._row(flags, kernel, len(self._taken))
         for word in words:
             self._taken.append(self._word(task, word, len(self._taken)))
@@ -156,6 +163,13 @@ class Table:
         self._rows[self._jump()][TARGET] = top
         self._rows[leave][TARGET] = len(self)
 
+    def _for_one(self, s: Alone) -> None:
+        pass_by = self._row(layout.ALONE)
+        self._alone = True
+        self._fill(s.body)
+        self._alone = self._barrier = False
+        self._rows[pass_by][TARGET] = len(self)
+
     # --- rows -------------------------------------------------------------------------
 
     def _jump(self, condition: str = "") -> int:
@@ -171,18 +185,21 @@ class Table:
 
     def _settle(self) -> None:
         """Write a row for a barrier that others must not take for theirs."""
-        if self._barrier:
+        if self._barrier and not self._alone:
             self._row(0)
 
     def _row(self, flags: int, kernel: int = 0, start: int = 0) -> int:
-        flags |= layout.BARRIER if self._barrier else 0
+        if self._alone:
+            flags |= layout.ONE
+        elif self._barrier:
+            flags |= layout.BARRIER
         rest = layout.ROW_WORDS - 3
         self._rows.append([kernel, start, flags, *[0] * rest])
         self._barrier = False
         return len(self._rows) - 1
 
 
-def _is_shared(task: Task) -> bool:
+def is_shared(task: Task) -> bool:
     """Whether several shares of a task may run at once."""
     if isinstance(task, Call):
         return task.parallel

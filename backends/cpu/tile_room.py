@@ -63,7 +63,11 @@ class TileRoom:
         """Decide whether its panels stay from turn to turn of its loop."""
         if not any(w.kind == "choice" and w.value == "keep b" for w in words):
             return False
-        return self.mnk[0] > 1 and self.panels <= KEPT_BYTES
+        # A single row is read once a turn: as it lies, unless that is across.
+        across = merged(steps(self.parts.b, self.parts.columns, self.program))
+        assert across is not None
+        pays = self.mnk[0] > 1 or self._number(across) != 1
+        return pays and self.panels <= KEPT_BYTES
 
     @cached_property
     def panels(self) -> int:

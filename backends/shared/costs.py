@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
-from graphc.ir.dims import Size, evaluate, product
-from graphc.ir.program import (
-    Barrier,
-    Call,
-    Loop,
-    Nest,
-    Program,
-    Region,
-    Statement,
-    Task,
-)
+from graphc.ir.dims import Size, product
+from graphc.ir.program import Call, Nest, Program, Task
 from graphc.ir.program.routines import routine
 from graphc.ir.scalar import PRIMITIVES, Apply, Expr, Load, is_uniform, walk
 
@@ -80,30 +71,3 @@ def _touched(accesses: Sequence[_Access], program: Program) -> Size:
 
 def _is_slice(e: Expr) -> bool:
     return is_uniform(e) and any(isinstance(x, Load) for x in walk(e))
-
-
-def times_run(
-    body: Sequence[Statement], sizes: Mapping[str, int], times: int = 1
-) -> Iterator[int]:
-    """Yield how often each task of a body runs, at most; a `While` counts once."""
-    for s in body:
-        if isinstance(s, Region):
-            turns = evaluate(s.count, sizes) if isinstance(s, Loop) else 1
-            for inner in s.bodies:
-                yield from times_run(inner, sizes, times * turns)
-        elif not isinstance(s, Barrier):
-            yield times
-
-
-def barriers_run(body: Sequence[Statement], sizes: Mapping[str, int]) -> int:
-    """Return how many barriers a body comes by, those that end turns included."""
-    total = 0
-    for s in body:
-        if isinstance(s, Region):
-            inner = sum(barriers_run(each, sizes) for each in s.bodies)
-            if isinstance(s, Loop):
-                inner = evaluate(s.count, sizes) * (inner + 1)
-            total += inner
-        elif isinstance(s, Barrier):
-            total += 1
-    return total

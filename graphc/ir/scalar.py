@@ -430,16 +430,23 @@ def rebuild(
     `change(old, new_args)` returns the replacement, or None to keep the operation
     with its new arguments.
     """
-    new: dict[int, Expr] = {}
-    for item in walk(root):
-        args = tuple(new[id(a)] for a in item.args)
+    return rebuilt((root,), change)[root]
+
+
+def rebuilt(
+    roots: Iterable[Expr], change: Callable[[Expr, tuple[Expr, ...]], Expr | None]
+) -> dict[Expr, Expr]:
+    """Rebuild expressions; return what became of each and of each that is in them."""
+    new: dict[Expr, Expr] = {}
+    for item in walk(*roots):
+        args = tuple(new[a] for a in item.args)
         changed = change(item, args)
         if changed is None:
             changed = (
                 item if args == item.args else item._intern(item.key, item.dtype, args)
             )
-        new[id(item)] = changed
-    return new[id(root)]
+        new[item] = changed
+    return new
 
 
 Affine = dict[str, Size]

@@ -93,6 +93,26 @@ def test_a_sum_over_steps_of_a_bias_leaves_with_the_products(
     same_values(graph, after, 1e-4)
 
 
+def test_parts_that_a_product_joins_are_joined_in_the_loop(
+    apply_passes, same_values
+) -> None:
+    """The stack is that of the whole: no copy joins stacks of the parts."""
+    x, w, u = gc.input("x", ("N", 2, 4)), gc.input("w", (8, 3)), gc.input("u", (4, 4))
+
+    def body(c: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        a = gc.tanh(c @ u + v)
+        b = gc.sin(a)
+        return a * b, gc.concatenate([a, b], axis=1) @ w
+
+    _, ys = gc.scan(body, x[0], x)
+    graph = Graph.build([x, w, u], [ys])
+    after = apply_passes("cse,hoist,dce", graph)
+    assert inside(after, "matmul") == inside(after, "concatenate") == 1
+    (loop,) = scans(after)
+    assert [t.shape[1:] for t in loop.results] == [(4,), (2, 8)]
+    same_values(graph, after, 1e-5)
+
+
 def test_elementwise_work_stays_in_the_loop(apply_passes) -> None:
     x = gc.input("x", ("N", "D"))
     last, ys = gc.scan(lambda c, v: (c * 0.5 + gc.exp(v), gc.log(v)), x[0], x)

@@ -3,8 +3,9 @@
 It is written in LLVM's own language: it consists of loops over words in memory,
 atomic operations and calls through addresses, and so compiles in a tenth of the time
 that Numba's front end would take for it. `rows` walks through a table as one share of
-a team, `share` is what each thread of a parallel region runs, `run` is what Python
-calls. See ``layout.py`` for the table and the team's memory, ``team.py`` for their use.
+a team, `share` is what each thread of a parallel region runs, `run` opens the region,
+and what Python calls takes the arrays of a call before it. See ``layout.py`` for the
+table and the team's memory, ``entry.py`` for the arrays, ``team.py`` for their use.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 
 import llvmlite.binding as llvm
 
-from . import layout, native
+from . import entry, layout, native
 
 SYMBOL = "graphc_run"
 
@@ -38,6 +39,8 @@ sleep:
 }}
 
 {rest}
+
+{entry}
 
 define internal i64 @word(ptr %team, i64 %offset) alwaysinline {{
   %place = getelementptr i8, ptr %team, i64 %offset
@@ -124,7 +127,13 @@ aside:
   %target = call i64 @word(ptr %here, i64 32)
   %jump.bit = and i64 %flags, {JUMP}
   %may.jump = icmp ne i64 %jump.bit, 0
-  br i1 %may.jump, label %jump, label %loop
+  br i1 %may.jump, label %jump, label %stay
+
+stay:                                         ; the first share goes on, others pass by
+  %alone.bit = and i64 %flags, {ALONE}
+  %is.alone = icmp ne i64 %alone.bit, 0
+  %row.own = select i1 %leads, i64 %row.next, i64 %target
+  br i1 %is.alone, label %advance, label %loop
 
 jump:
   %always = icmp eq i64 %cell.address, 0
@@ -159,8 +168,8 @@ turn:
 
 advance:
   %row.after = phi i64 [ %row.next, %called ], [ %target, %jump ],
-                       [ %row.chosen, %ask ], [ %row.next, %again.loop ],
-                       [ %row.turn, %turn ]
+                       [ %row.chosen, %ask ], [ %row.own, %stay ],
+                       [ %row.next, %again.loop ], [ %row.turn, %turn ]
   br label %next
 
 done:
@@ -271,15 +280,26 @@ parallel:
   ret i64 %serial.note
 }}
 
-; A CPython function without arguments, bound to the team's address as an int: such a
-; one takes 0.1 us a call, one made by ctypes 0.4 us.
-define ptr @{symbol}(ptr %self, ptr %nothing) {{
+; A CPython function, bound to a record's address as an int: such a one takes 0.1 us a
+; call, one made by ctypes 0.4 us. It returns -1 if the arrays are not those wanted.
+define ptr @{symbol}(ptr %self, ptr %objects, i64 %n) {{
+entry:
   %address = call i64 @PyLong_AsLongLong(ptr %self)
-  %team = inttoptr i64 %address to ptr
+  %record = inttoptr i64 %address to ptr
+  %right = call i1 @take(ptr %record, ptr %objects, i64 %n)
+  br i1 %right, label %go, label %refuse
+
+go:
+  %team.address = call i64 @word(ptr %record, i64 {TEAM})
+  %team = inttoptr i64 %team.address to ptr
   %thread = call ptr @PyEval_SaveThread()
   %serial = call i64 @run(ptr %team)
   call void @PyEval_RestoreThread(ptr %thread)
-  %found = call ptr @PyLong_FromLongLong(i64 %serial)
+  br label %refuse
+
+refuse:
+  %code = phi i64 [ -1, %entry ], [ %serial, %go ]
+  %found = call ptr @PyLong_FromLongLong(i64 %code)
   ret ptr %found
 }}
 """
@@ -336,14 +356,20 @@ _PAUSE = {"x86_64": "pause", "aarch64": "yield", "arm64": "yield"}
 def source(symbol: str = SYMBOL) -> str:
     """Return the driver in LLVM's language; `symbol` names what Python calls."""
     machine = native.target().triple.partition("-")[0]
-    words = {k: v for k, v in vars(layout).items() if isinstance(v, int)}
+    words = {
+        name: value
+        for module in (layout, entry)
+        for name, value in vars(module).items()
+        if isinstance(value, int)
+    }
     if sys.platform == "linux" and machine in _FUTEX_CALL:
         rest = FUTEX.format(futex=_FUTEX_CALL[machine])
     else:
         give_way = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
         rest = YIELD.format(give_way=give_way)
     pause = _PAUSE.get(machine, "")
-    return TEXT.format(symbol=symbol, rest=rest, pause=pause, **words)
+    way_in = entry.TEXT.format(**words)
+    return TEXT.format(symbol=symbol, rest=rest, entry=way_in, pause=pause, **words)
 
 
 def address() -> int:

@@ -5,11 +5,12 @@ A table is an int64 array of rows, 8 words (one cache line) each:
     word  meaning
     0     address of the kernel; 0: the row calls nothing
     1     address of the kernel's args
-    2     flags: BARRIER | ONE | JUMP | BEGIN | AGAIN
+    2     flags: BARRIER | ONE | JUMP | BEGIN | AGAIN | ALONE
     3     JUMP: address of a byte, the condition; 0: there is none
           BEGIN, AGAIN: address of an int64, the number of the turn
     4     JUMP: the row to go on with if there is no condition, or it is 0
           AGAIN: the row that a turn begins with
+          ALONE: the row that all shares but the first go on with
     5     AGAIN: how many turns there are, at least one
     6     BEGIN, AGAIN: which counter the loop has, less than COUNTERS
     7     free for whoever makes the table; the driver does not look at it
@@ -22,7 +23,8 @@ adds 1 to them and jumps back as long as turns are left.
 All shares must read the same condition: the row that jumps needs a barrier after the
 row that writes the condition, and that row a barrier after the jump. Each share has
 counters of its own, and all of them write the same number of the turn, so AGAIN needs
-a barrier of its own, and no other.
+a barrier of its own, and no other. What only share 0 comes by, behind ALONE, must have
+no barriers, and its kernels ONE.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ from __future__ import annotations
 ROW_WORDS = 8
 ROW_BYTES = 8 * ROW_WORDS
 
-BARRIER, ONE, JUMP, BEGIN, AGAIN = 1, 2, 4, 8, 16
-CONTROL = JUMP | BEGIN | AGAIN
+BARRIER, ONE, JUMP, BEGIN, AGAIN, ALONE = 1, 2, 4, 8, 16, 32
+CONTROL = JUMP | BEGIN | AGAIN | ALONE
 COUNTERS = 8  # loops within each other
 
 # Byte offsets in a team's memory. Words that several threads write have a cache line

@@ -25,7 +25,7 @@ import math
 import os
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from . import driver, layout
+from . import driver, entry, layout
 
 # A team that did not come together this often in a row is given up.
 STRIKES = 3
@@ -200,17 +200,22 @@ class _MethodDef(ctypes.Structure):
 
 @cache
 def _driver() -> _MethodDef:
-    no_arguments = 0x0004  # METH_NOARGS
-    return _MethodDef(b"run", driver.address(), no_arguments, None)
+    arguments = 0x0080  # METH_FASTCALL: the address of the arguments, and their number
+    return _MethodDef(b"run", driver.address(), arguments, None)
 
 
-def _bind(definition: _MethodDef, value: int) -> Callable[[], int]:
-    """Return a CPython function without arguments whose ``self`` is ``value``."""
-    create = ctypes.pythonapi.PyCFunction_NewEx
-    create.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
-    create.restype = ctypes.py_object
-    function: Callable[[], int] = create(ctypes.addressof(definition), value, None)
-    return function
+class Entry:
+    """A way into a team's table: `enter` takes the arrays that a record speaks of."""
+
+    def __init__(self, record: entry.Record) -> None:
+        """Bind the driver's function to the record."""
+        create = ctypes.pythonapi.PyCFunction_NewEx
+        create.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
+        create.restype = ctypes.py_object
+        self._record = record  # the function knows its address alone
+        self.enter: Callable[..., int] = create(
+            ctypes.addressof(_driver()), record.address, None
+        )
 
 
 class Team:
@@ -223,7 +228,6 @@ class Team:
 
     def __init__(self, nt: int | None = None) -> None:
         """Make a team; it has no table yet."""
-        definition = _driver()
         self._memory = aligned_words(layout.TEAM_BYTES // 8)
         self._table: np.ndarray[Any, Any] | None = None
         self._strikes = 0
@@ -241,7 +245,7 @@ class Team:
         for offset, value in words.items():
             self._memory[offset // 8] = value
         self._set_nt(nt)
-        self._call = _bind(definition, self.address)
+        self._entry = Entry(entry.Record(self.address))
         _teams.add(self)
 
     @property
@@ -265,16 +269,27 @@ class Team:
 
         The result of the step is right in any case. The GIL is released meanwhile.
         """
-        if self._call():
-            self._ran_serially()
+        if self._entry.enter():
+            self.ran_serially()
             return False
         return True
+
+    def entry(self, arrays: Sequence[entry.Wanted], given: int = 0) -> Entry | None:
+        """Return the way into the table for a call's arrays; None if there is none.
+
+        given: how many of them, the last ones, are a caller's own to write to.
+        Its `enter` returns 0, or 1 after a run as one thread, of which `ran_serially`
+        wants to know, or -1: the arrays are others than the wanted, and nothing ran.
+        """
+        if not entry.is_known():
+            return None
+        return Entry(entry.Record(self.address, arrays, given))
 
     def _set_nt(self, nt: int) -> None:
         self._memory[layout.NT // 8] = nt
         self._memory[layout.ARGS_BASE // 8 + 1] = nt
 
-    def _ran_serially(self) -> None:
+    def ran_serially(self) -> None:
         """Stop asking for a team that does not come: each try costs 20 ms."""
         in_a_row = self.runs == self._last_serial + 1
         self._strikes = self._strikes + 1 if in_a_row else 1

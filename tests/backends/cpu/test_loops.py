@@ -86,9 +86,12 @@ def test_a_program_gives_what_its_meaning_says(name):
 
 
 @needs_two
+@pytest.mark.parametrize("barrier", [0, 300, 3_000, 10**9])
 @pytest.mark.parametrize("name", SAMPLES)
-def test_two_threads_give_the_bits_of_one(name, monkeypatch):
+def test_two_threads_give_the_bits_of_one(name, barrier, monkeypatch):
+    """However much of it one of them does alone."""
     monkeypatch.setattr(backend, "PARALLEL_WORK", -1)
+    monkeypatch.setattr(backend, "BARRIER_WORK", barrier)
     sample = SAMPLES[name]()
     for sizes in sample.sizes:
         one, _ = run(sample, sizes)
@@ -126,10 +129,8 @@ def test_a_step_of_many_short_turns_runs_on_one_thread():
     sample = recurrence()
     sizes = {"T": 3000, "N": 4, "K": 8}
     runner, _ = build(sample, sample.given(sizes), 2)
-    short = runner.bind(sizes)
-    assert short._work() > backend.PARALLEL_WORK
-    assert short.team.nt == 1
-    assert runner.bind({"T": 60, "N": 64, "K": 128}).team.nt == 2
+    assert runner.bind(sizes).team.nt == 1
+    assert runner.bind({"T": 60, "N": 128, "K": 256}).team.nt == 2
 
 
 def test_the_module_shows_what_stands_in_loops(golden):
@@ -143,15 +144,16 @@ def test_the_module_shows_what_stands_in_loops(golden):
 def test_a_step_with_many_turns_is_much_work():
     sample = recurrence()
     runner, _ = build(sample, sample.given({"T": 1, "N": 8, "K": 8}))
-    one, many = (runner.bind({"T": t, "N": 8, "K": 8})._work() for t in (1, 101))
-    nests = prepare(sample.program, CpuBackend().target).nests
+    bound = [runner.bind({"T": t, "N": 8, "K": 8}) for t in (1, 101)]
+    one, many = (b._sharing(2).serial(b.program.body) for b in bound)
+    made = prepare(sample.program, CpuBackend().target)
     assert one > 0
     per_turn = (many - one) / 100
     # Slices count, not all that the inputs and outputs hold.
     assert per_turn == sum(
         evaluate(size, {"T": 1, "N": 8, "K": 8})
-        for s in nests[1:]
-        for size in (backend.flops_of(s), backend.bytes_of(s, sample.program))
+        for s in made.nests[1:]
+        for size in (backend.flops_of(s), backend.bytes_of(s, made))
     )
 
 
@@ -200,6 +202,7 @@ def test_a_matrix_is_copied_once_for_a_loop_that_leaves_it_as_it_is(
     which: str, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backend, "PARALLEL_WORK", -1)
+    monkeypatch.setattr(backend, "BARRIER_WORK", 0)
     inputs, last = products(which)
     step = gc.compile(inputs, last, threads=threads)
     text = "\n".join(k.source for k in step.kernels)

@@ -62,6 +62,7 @@ def test_it_learns_as_reference_does() -> None:
 
 def test_equal_bits_on_one_thread_and_two(monkeypatch) -> None:
     monkeypatch.setattr(backend, "PARALLEL_WORK", -1)
+    monkeypatch.setattr(backend, "BARRIER_WORK", 0)
     one, two = lstm(threads=1), lstm(threads=2)
     for t, n in ((1, 1), (13, 3), (2, 33)):
         given = sample(t, n)
@@ -77,9 +78,21 @@ def test_one_product_a_step_is_left_in_each_loop() -> None:
     assert (len(loops), len(inside), len(everywhere)) == (2, 2, 8)
 
 
+@pytest.mark.parametrize("n", [1, 2, 33])
+def test_a_step_of_any_batch_agrees_with_reference(n) -> None:
+    """One row reads its weights in another way than many, and backwards turned."""
+    fast, slow = lstm(), lstm("reference")
+    for _ in range(3):
+        given = sample(6, n)
+        assert float(fast(*given)) == pytest.approx(float(slow(*given)), rel=1e-4)
+    for mine, other in zip(fast.states, slow.states, strict=True):
+        np.testing.assert_allclose(mine.value, other.value, 1e-2, 1e-4)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_it_stays_within_the_memory_that_the_plan_said(threads, monkeypatch) -> None:
     monkeypatch.setattr(backend, "PARALLEL_WORK", -1)
+    monkeypatch.setattr(backend, "BARRIER_WORK", 0)
     margin, pattern = 4096, 0x5A5A5A5A5A5A5A5A
     made: list[Array] = []
 

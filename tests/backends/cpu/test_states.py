@@ -199,3 +199,12 @@ def test_out_takes_as_many_arrays_as_there_are_outputs() -> None:
     for bad in ([np.empty(3, np.float32)], [np.empty(3, np.float32)] * 2, []):
         with pytest.raises(InputError):
             step(at, out=bad)
+
+
+def test_a_state_begins_at_a_cache_line() -> None:
+    for n in (1, 3, 1000, 100_000):
+        for dtype in ("float32", "float64", "int64", "bool"):
+            w = gc.parameter("w", init=np.ones(n, dtype), dtype=dtype)
+            assert w.array.ctypes.data % 64 == 0
+            assert w.array.flags.c_contiguous
+            assert w.value.tolist() == [1] * n

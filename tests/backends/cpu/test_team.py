@@ -167,6 +167,30 @@ def test_each_turn_sees_what_all_shares_did_in_the_one_before(nt):
         assert relay_result(args, shares) == [2**20] * shares
 
 
+@pytest.mark.parametrize("nt", [1, 2, 3])
+def test_what_is_for_one_is_run_by_the_first_share_and_passed_by_the_others(nt):
+    args = aligned_words(8 * (nt + 2))
+    cell = aligned_words(16).ctypes.data
+    at, code = args.ctypes.data, address(count)
+    table = table_of(
+        (code, at, 0),
+        (0, 0, layout.ALONE | layout.BARRIER, 0, 6),
+        (0, 0, layout.BEGIN, cell),
+        (code, at, layout.ONE),
+        (code, at, layout.ONE),
+        (0, 0, layout.AGAIN, cell, 3, 5),
+        (code, at, layout.BARRIER),
+        (0, 0, layout.ALONE, 0, 9),
+        (code, at, layout.ONE),
+    )
+    own = Team(nt)
+    own.bind(table, len(table))
+    for _ in range(20):
+        args[:] = 0
+        shares = nt if own.run() else 1
+        assert args[8 : 8 + 8 * shares : 8].tolist() == [13] + [2] * (shares - 1)
+
+
 def run_script(text: str, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", dedent(text)],
