@@ -21,15 +21,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from graphc.ir.graph import Graph
 from graphc.ir.leaves import make_args
-from graphc.ir.nodes import Node, Region, Tensor
+from graphc.ir.nodes import Node, Region, Tensor, local_key
 from graphc.ir.op import Pointwise, Reduction, View
 from graphc.ir.origins import fixed
 from graphc.ops.regions import FUSED
 from graphc.passes.grouping import Between, Group, Groups
-from graphc.passes.lowering.group import fits, is_contraction, keeps_order, reads_again
+from graphc.passes.lowering.group import (
+    fits,
+    is_contraction,
+    keeps_order,
+    reached,
+    reads_again,
+)
 from graphc.passes.registry import graph_pass
 
 
@@ -66,6 +73,9 @@ class _Fusion:
             lambda n: (u for r in n.results for u in self.readers.get(r, ())),
         )
         self.group = self.groups.of
+        self.kinds: dict[Any, int] = {}
+        self.kind: dict[Node, int] = {}
+        self.known: dict[Any, bool] = {}
 
     def run(self) -> Graph:
         for node in self.inputs:
@@ -186,9 +196,29 @@ class _Fusion:
         if len(outputs) > self.options.max_outputs:
             return None
         between = self.groups.between(first, second)
-        if between is None or not fits(sources, outputs):
+        if between is None or not self._fits(sources, outputs):
             return None
         return between
+
+    def _fits(self, sources: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
+        """Ask the lowering, once for groups that are the same, as in equal layers."""
+        numbers = {t: i for i, t in enumerate(sources)}
+        rows: list[Any] = [t.type for t in sources]
+        for node in reached(outputs, numbers):
+            rows.append((self._kind(node), *[numbers.get(t, t) for t in node.inputs]))
+            for result in node.results:
+                numbers.setdefault(result, len(numbers))
+        key = (*rows, *[numbers[t] for t in outputs])
+        if key not in self.known:
+            self.known[key] = fits(sources, outputs)
+        return self.known[key]
+
+    def _kind(self, node: Node) -> int:
+        """Return a number that is equal for nodes that differ in their inputs alone."""
+        if node not in self.kind:
+            key = (local_key(node), node.types)
+            self.kind[node] = self.kinds.setdefault(key, len(self.kinds))
+        return self.kind[node]
 
     @cached_property
     def _position(self) -> dict[Node, int]:

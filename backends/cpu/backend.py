@@ -9,8 +9,7 @@ nothing.
 from __future__ import annotations
 
 import contextlib
-import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,23 +95,10 @@ class CpuBackend:
             )
             kernels.append(kernel)
         # All front ends first: LLVM follows them in another thread.
-        with _no_collection():
-            for step in (Kernel.begin, address):
-                addresses = [_try(step, kernel) for kernel in kernels]
+        for step in (Kernel.begin, address):
+            addresses = [_try(step, kernel) for kernel in kernels]
         steps = [(task, addresses[i], words) for task, i, words in source.steps]
         return Runner(program, kernels, steps, states, self.limit)
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Hold Python's cyclic collector back: Numba makes objects by the million."""
-    on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if on:
-            gc.enable()
 
 
 def _try(step: Callable[[Kernel], Any], kernel: CpuKernel) -> Any:
