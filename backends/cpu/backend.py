@@ -9,17 +9,17 @@ nothing.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 
 from graphc.backends.cpu import calls, lapack
+from graphc.backends.cpu.code import Code
 from graphc.backends.cpu.kernels import CpuKernel
 from graphc.backends.cpu.machine import target
 from graphc.backends.cpu.module import write_module
 from graphc.backends.cpu.prelude import gemm, native
-from graphc.backends.cpu.prelude.kernel import Kernel, address
 from graphc.backends.cpu.prelude.team import Team, aligned_words, threads
 from graphc.backends.cpu.table import Step, Table, check_depth
 from graphc.backends.cpu.tile_nest import operand_strides
@@ -30,7 +30,7 @@ from graphc.backends.shared.costs import (
     flops_of,
     times_run,
 )
-from graphc.backends.shared.files import cache_folder, load_module
+from graphc.backends.shared.files import cache_folder
 from graphc.ir.dims import Size, evaluate
 from graphc.ir.graph import Graph
 from graphc.ir.program import Call, Nest, Program, Task
@@ -80,33 +80,28 @@ class CpuBackend:
         for nest in program.nests:
             if nest.schedule is not None and nest.schedule.strategy == "tile":
                 gemm.prepare(nest.phases[0].reduces[0].dtype.name)
-        name = f"graphc_step_{source.digest}"
-        module = load_module(name, source.text, source.lines())
-        kernels = []
-        for k, text in enumerate(source.kernels):
-            tasks = source.tasks(k)
-            kernel = CpuKernel(
+        code = Code(source)
+        kernels = [
+            CpuKernel(
                 text,
                 tasks,
                 flops_of(tasks[0]),
                 bytes_of(tasks[0], program),
-                str(module.__file__),
-                getattr(module, text.name),
+                code.file,
+                code,
+                k,
             )
-            kernels.append(kernel)
-        # All front ends first: LLVM follows them in another thread.
-        for step in (Kernel.begin, address):
-            addresses = [_try(step, kernel) for kernel in kernels]
+            for k, (text, tasks) in enumerate(
+                zip(source.kernels, source.tasks, strict=True)
+            )
+        ]
+
+        def refuse(k: int, error: Exception) -> NoReturn:
+            raise kernels[k].failure(f"did not compile: {error}") from error
+
+        addresses = code.addresses(refuse)
         steps = [(task, addresses[i], words) for task, i, words in source.steps]
         return Runner(program, kernels, steps, states, self.limit)
-
-
-def _try(step: Callable[[Kernel], Any], kernel: CpuKernel) -> Any:
-    """Take a step of compiling a kernel; an error names it, its file and its nodes."""
-    try:
-        return step(kernel.native)
-    except native.NativeError as error:
-        raise kernel.failure(f"did not compile: {error}") from error
 
 
 class Runner:
