@@ -195,10 +195,9 @@ class _Fusion:
             return None
         if len(outputs) > self.options.max_outputs:
             return None
-        between = self.groups.between(first, second)
-        if between is None or not self._fits(sources, outputs):
+        if not self._fits(sources, outputs):
             return None
-        return between
+        return self.groups.between(first, second)
 
     def _fits(self, sources: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
         """Ask the lowering, once for groups that are the same, as in equal layers."""
