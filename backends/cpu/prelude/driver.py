@@ -13,7 +13,7 @@ import sys
 
 import llvmlite.binding as llvm
 
-from . import layout, native
+from . import layout, native, unlocked
 
 SYMBOL = "graphc_run"
 
@@ -352,7 +352,7 @@ def address() -> int:
     symbol = f"{SYMBOL}_{key}"
 
     def build() -> llvm.ModuleRef:
-        module = llvm.parse_assembly(source(symbol))
+        module = unlocked.parse(source(symbol))
         module.triple = native.target().triple
         module.verify()
         native.optimize(module)
