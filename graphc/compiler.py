@@ -5,7 +5,9 @@ declare -> Graph -> graph passes -> Program -> program passes -> backend -> step
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import gc
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from graphc.backends.protocol import Choice, get_backend
@@ -80,19 +82,32 @@ def compile(
     chosen = get_backend(backend, Choice(threads))
     steps = complete(parse_pipeline(passes))
     started, sites = with_checks(graph) if check else (graph, [])
-    stages = run_pipeline(started, steps, chosen.target, check=verify_passes)
-    final = next(
-        (s.result for s in reversed(stages) if isinstance(s.result, Graph)), started
-    )
-    program = stages[-1].result
-    assert isinstance(final, Graph)
-    assert isinstance(program, Program)
-    owner = dict(zip(graph.states, bound, strict=True))
-    # Passes may find that a state is not needed after all.
-    runner = chosen.build(final, program, [owner[s] for s in final.states])
+    with _no_collection():
+        stages = run_pipeline(started, steps, chosen.target, check=verify_passes)
+        final = next(
+            (s.result for s in reversed(stages) if isinstance(s.result, Graph)), started
+        )
+        program = stages[-1].result
+        assert isinstance(final, Graph)
+        assert isinstance(program, Program)
+        owner = dict(zip(graph.states, bound, strict=True))
+        # Passes may find that a state is not needed after all.
+        runner = chosen.build(final, program, [owner[s] for s in final.states])
     return Executable(
         graph, final, program, stages, runner, bound, structure, chosen, sites
     )
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Hold Python's cyclic collector back: passes make objects by the million."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 def _declared(

@@ -17,6 +17,8 @@ def everywhere(graph: Graph, change: Change) -> Graph:
     A body is changed as a graph from its arguments to its outputs. Inner ones come
     first; the same object is returned if nothing changed.
     """
+    if not any(isinstance(n.op.lower, Controlled) for n in graph.nodes):
+        return change(graph)
 
     def rebuilt(node: Node, inputs: tuple[Tensor, ...]) -> Sequence[Tensor] | None:
         if not isinstance(node.op.lower, Controlled):

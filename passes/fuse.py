@@ -19,15 +19,24 @@ operations stays, only the memory between them goes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from graphc.ir.graph import Graph
 from graphc.ir.leaves import make_args
-from graphc.ir.nodes import Node, Region, Tensor
+from graphc.ir.nodes import Node, Region, Tensor, local_key
 from graphc.ir.op import Pointwise, Reduction, View
 from graphc.ir.origins import fixed
 from graphc.ops.regions import FUSED
-from graphc.passes.lowering.group import fits, is_contraction, keeps_order, reads_again
+from graphc.passes.grouping import Between, Group, Groups
+from graphc.passes.lowering.group import (
+    fits,
+    is_contraction,
+    keeps_order,
+    reached,
+    reads_again,
+)
 from graphc.passes.registry import graph_pass
 
 
@@ -46,33 +55,31 @@ def fuse(graph: Graph, options: Options) -> Graph:
     return _Fusion(graph, options).run()
 
 
-@dataclass(eq=False)
-class _Group:
-    """Nodes that become one nest; `before` has a bit for each group it depends on."""
-
-    number: int
-    nodes: list[Node] = field(default_factory=list)
-    before: int = 0
-
-
 class _Fusion:
     def __init__(self, graph: Graph, options: Options) -> None:
         self.graph = graph
         self.options = options
-        self.group: dict[Node, _Group] = {}
-        self.groups: list[_Group] = []
         self.roots = set(graph.roots)
         self.free = self._free_nodes()
+        self.inputs = {
+            n: self.sources(n, self.free) for n in graph.nodes if n not in self.free
+        }
         self.readers: dict[Tensor, list[Node]] = {}
-        for node in graph.nodes:
-            if node not in self.free:
-                for tensor in self.inputs(node):
-                    self.readers.setdefault(tensor, []).append(node)
+        for node, inputs in self.inputs.items():
+            for tensor in inputs:
+                self.readers.setdefault(tensor, []).append(node)
+        self.groups = Groups(
+            lambda n: (t.node for t in self.inputs[n]),
+            lambda n: (u for r in n.results for u in self.readers.get(r, ())),
+        )
+        self.group = self.groups.of
+        self.kinds: dict[Any, int] = {}
+        self.kind: dict[Node, int] = {}
+        self.known: dict[Any, bool] = {}
 
     def run(self) -> Graph:
-        for node in self.graph.nodes:
-            if node not in self.free:
-                self._place(node)
+        for node in self.inputs:
+            self._place(node)
         if all(len(self._members(g)) < 2 for g in self.groups):
             return self.graph
         return self._build()
@@ -130,33 +137,26 @@ class _Fusion:
                 found[tensor] = None
         return list(found)
 
-    def inputs(self, node: Node) -> list[Tensor]:
-        return self.sources(node, self.free)
-
     # --- growing groups -----------------------------------------------------------
 
     def _place(self, node: Node) -> None:
         """Put a node into the groups of its inputs as far as that is legal."""
-        own = _Group(len(self.groups), [node])
-        self.groups.append(own)
-        self.group[node] = own
-        for tensor in self.inputs(node):
-            producer = self.group.get(tensor.node)
-            if producer is not None:
-                own.before |= producer.before | (1 << producer.number)
+        self.groups.place(node)
         if self._stores(node) or isinstance(node.op.lower, View):
             return
         candidates = {
             self.group[t.node].number: self.group[t.node]
-            for t in self.inputs(node)
+            for t in self.inputs[node]
             if t.node in self.group
         }
         candidates |= {self.group[n].number: self.group[n] for n in self._twins(node)}
         order = sorted(candidates.values(), key=self._preference)
         for producer in order:
             current = self.group[node]
-            if producer is not current and self._may_join(producer, current):
-                self._join(producer, current)
+            if producer is not current:
+                between = self._may_join(producer, current)
+                if between is not None:
+                    self.groups.join(between)
 
     def _twins(self, node: Node) -> list[Node]:
         """Return nodes that reduce the same elements, as a maximum and its place do."""
@@ -172,63 +172,61 @@ class _Fusion:
             and other.attrs == node.attrs
         ]
 
-    def _preference(self, group: _Group) -> tuple[int, int]:
+    def _preference(self, group: Group) -> tuple[int, int]:
         contraction = any(n.op.name == "matmul" for n in group.nodes)
         return (0 if contraction else 1, -group.number)
 
-    def _may_join(self, first: _Group, second: _Group) -> bool:
+    def _may_join(self, first: Group, second: Group) -> Between | None:
+        """Return what joining two groups takes, None if they do not fit together."""
         nodes = [*first.nodes, *second.nodes]
         if len(nodes) > self.options.max_ops:
-            return False
+            return None
         if any(self._stores(n) for n in nodes):
-            return False
+            return None
         # Two contractions in one nest would not run on register tiles.
         if sum(map(is_contraction, nodes)) > 1:
-            return False
+            return None
         # What is read many times is computed before.
         own = set(nodes)
-        if any(t.node in own for n in nodes if reads_again(n) for t in self.inputs(n)):
-            return False
-        # A path from one to the other through a third would become a cycle.
-        for a, b in ((first, second), (second, first)):
-            for n in b.nodes:
-                for t in self.inputs(n):
-                    other = self.group.get(t.node)
-                    if other in (None, a, b):
-                        continue
-                    assert other is not None
-                    if other.before >> a.number & 1:
-                        return False
+        if any(t.node in own for n in nodes if reads_again(n) for t in self.inputs[n]):
+            return None
         sources, outputs = self._border(nodes)
         if len(sources) > self.options.max_inputs:
-            return False
+            return None
         if len(outputs) > self.options.max_outputs:
-            return False
-        return fits(sources, outputs)
+            return None
+        if not self._fits(sources, outputs):
+            return None
+        return self.groups.between(first, second)
 
-    def _join(self, first: _Group, second: _Group) -> None:
-        first.nodes = sorted([*first.nodes, *second.nodes], key=self._rank)
-        for n in second.nodes:
-            self.group[n] = first
-        second.nodes = []
-        mask = 1 << second.number | 1 << first.number
-        first.before = (first.before | second.before) & ~mask
-        for g in self.groups:
-            if g.before & mask:
-                g.before = (g.before | first.before | 1 << first.number) & ~(
-                    1 << second.number
-                )
+    def _fits(self, sources: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
+        """Ask the lowering, once for groups that are the same, as in equal layers."""
+        numbers = {t: i for i, t in enumerate(sources)}
+        rows: list[Any] = [t.type for t in sources]
+        for node in reached(outputs, numbers):
+            rows.append((self._kind(node), *[numbers.get(t, t) for t in node.inputs]))
+            for result in node.results:
+                numbers.setdefault(result, len(numbers))
+        key = (*rows, *[numbers[t] for t in outputs])
+        if key not in self.known:
+            self.known[key] = fits(sources, outputs)
+        return self.known[key]
 
-    @property
+    def _kind(self, node: Node) -> int:
+        """Return a number that is equal for nodes that differ in their inputs alone."""
+        if node not in self.kind:
+            key = (local_key(node), node.types)
+            self.kind[node] = self.kinds.setdefault(key, len(self.kinds))
+        return self.kind[node]
+
+    @cached_property
     def _position(self) -> dict[Node, int]:
-        if not hasattr(self, "_positions"):
-            self._positions = {n: i for i, n in enumerate(self.graph.nodes)}
-        return self._positions
+        return {n: i for i, n in enumerate(self.graph.nodes)}
 
     def _rank(self, node: Node) -> int:
         return self._position[node]
 
-    def _members(self, group: _Group) -> list[Node]:
+    def _members(self, group: Group) -> list[Node]:
         """Return a group's nodes with the free nodes that it repeats."""
         found: dict[Node, None] = {}
         own = set(group.nodes)
@@ -251,7 +249,7 @@ class _Fusion:
         own = set(nodes)
         ordered = sorted(own, key=self._rank)
         sources = {
-            t: None for n in ordered for t in self.inputs(n) if t.node not in own
+            t: None for n in ordered for t in self.inputs[n] if t.node not in own
         }
         outputs = [
             r
@@ -267,7 +265,7 @@ class _Fusion:
         """Put each group's node where its last member stood."""
         new: dict[Tensor, Tensor] = {}
         origins = {n: self.graph.origin(n) for n in self.graph.nodes}
-        for group in self._ordered():
+        for group in self.groups:
             members = self._members(group)
             if len(members) < 2:
                 (node,) = members
@@ -292,11 +290,6 @@ class _Fusion:
             updates=[(s, new.get(t, t)) for s, t in self.graph.updates],
             origins={},
         )
-
-    def _ordered(self) -> list[_Group]:
-        """Return the groups so that each comes after those it depends on."""
-        alive = [g for g in self.groups if g.nodes]
-        return sorted(alive, key=lambda g: (bin(g.before).count("1"), g.number))
 
     def _region(
         self,

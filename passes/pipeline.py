@@ -214,9 +214,9 @@ def run_pipeline(
 def _verify(step: Step, before: Level, after: Level) -> None:
     try:
         if isinstance(after, Graph):
-            verify(after)
+            verify(after, before if isinstance(before, Graph) else None)
         else:
-            verify_program(after)
+            verify_program(after, before if isinstance(before, Program) else None)
     except VerifyError as error:
         raise PassError(
             f"the pass {step.run.name!r} broke its {type(before).__name__.lower()}: "

@@ -9,25 +9,24 @@ nothing.
 from __future__ import annotations
 
 import contextlib
-import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 
 from graphc.backends.cpu import calls, lapack
+from graphc.backends.cpu.code import Code
 from graphc.backends.cpu.kernels import CpuKernel
 from graphc.backends.cpu.machine import target
 from graphc.backends.cpu.module import write_module
 from graphc.backends.cpu.prelude import gemm, native
-from graphc.backends.cpu.prelude.kernel import Kernel, address
 from graphc.backends.cpu.prelude.team import Entry, Team, aligned_words, threads
 from graphc.backends.cpu.sharing import Shared, Sharing
 from graphc.backends.cpu.table import Step, Table, check_depth, is_shared
 from graphc.backends.cpu.tile_room import TileRoom
 from graphc.backends.shared.arguments import Argument
 from graphc.backends.shared.costs import bytes_of, flops_of
-from graphc.backends.shared.files import cache_folder, load_module
+from graphc.backends.shared.files import cache_folder
 from graphc.ir.dims import Size, evaluate
 from graphc.ir.graph import Graph
 from graphc.ir.program import Call, Nest, Program, Task
@@ -72,46 +71,28 @@ class CpuBackend:
             for word in words if isinstance(task, Nest) else ():
                 if word.kind == "routine":
                     gemm.prepare(*str(word.value).split())
-        name = f"graphc_step_{source.digest}"
-        module = load_module(name, source.text, source.lines())
-        kernels = []
-        for k, text in enumerate(source.kernels):
-            tasks = source.tasks(k)
-            kernel = CpuKernel(
+        code = Code(source)
+        kernels = [
+            CpuKernel(
                 text,
                 tasks,
                 flops_of(tasks[0]),
                 bytes_of(tasks[0], program),
-                str(module.__file__),
-                getattr(module, text.name),
+                code.file,
+                code,
+                k,
             )
-            kernels.append(kernel)
-        # All front ends first: LLVM follows them in another thread.
-        with _no_collection():
-            for step in (Kernel.begin, address):
-                addresses = [_try(step, kernel) for kernel in kernels]
+            for k, (text, tasks) in enumerate(
+                zip(source.kernels, source.tasks, strict=True)
+            )
+        ]
+
+        def refuse(k: int, error: Exception) -> NoReturn:
+            raise kernels[k].failure(f"did not compile: {error}") from error
+
+        addresses = code.addresses(refuse)
         steps = [(task, addresses[i], words) for task, i, words in source.steps]
         return Runner(program, kernels, steps, states, self.limit)
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Hold Python's cyclic collector back: Numba makes objects by the million."""
-    on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if on:
-            gc.enable()
-
-
-def _try(step: Callable[[Kernel], Any], kernel: CpuKernel) -> Any:
-    """Take a step of compiling a kernel; an error names it, its file and its nodes."""
-    try:
-        return step(kernel.native)
-    except native.NativeError as error:
-        raise kernel.failure(f"did not compile: {error}") from error
 
 
 class Runner:

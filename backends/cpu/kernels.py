@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from graphc.backends.cpu.code import Code
+from graphc.backends.cpu.prelude.kernel import Kernel
 from graphc.backends.shared.kernels import CompiledKernel
 
 
@@ -12,7 +13,13 @@ from graphc.backends.shared.kernels import CompiledKernel
 class CpuKernel(CompiledKernel):
     """A CPU kernel. llvm, asm: what the compiler made of it."""
 
-    native: Any
+    code: Code
+    number: int
+
+    @property
+    def native(self) -> Kernel:
+        """The kernel that its module holds."""
+        return self.code.kernels[self.number]
 
     @property
     def llvm(self) -> str:

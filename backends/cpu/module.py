@@ -7,6 +7,7 @@ from graphc.backends.cpu.calls import write_call
 from graphc.backends.cpu.tile_nest import TileNest, kept_operands
 from graphc.backends.cpu.vector_nest import VectorNest
 from graphc.backends.cpu.writer import Writer
+from graphc.backends.shared.alike import Alike
 from graphc.backends.shared.arguments import Arguments
 from graphc.backends.shared.blocks import PAD
 from graphc.backends.shared.module import (
@@ -17,18 +18,21 @@ from graphc.backends.shared.module import (
 )
 from graphc.ir.program import Call, Nest, Program, Task
 
-PRELUDE = "graphc.backends.cpu.prelude"
+PRELUDE = "graphc.backends.cpu.prelude.names"
 
 
 def write_module(program: Program, tiles: dict[str, tuple[int, int]]) -> Source:
     """Write the module of a program. tiles: sizes of register tiles by dtype."""
     kept = kept_operands(program)
+    alike = Alike(program)
 
     def write(task: Task) -> KernelText:
         if isinstance(task, Call):
             return write_call(task, program)
-        tile = tiles.get(_tiled_dtype(task))
-        return write_kernel(task, program, tile, kept.get(id(task), ""))
+        tile, index = tiles.get(_tiled_dtype(task)), kept.get(id(task), "")
+        return alike.kernel(
+            task, lambda: write_kernel(task, program, tile, index), index
+        )
 
     return write_source(program, (), PRELUDE, write)
 

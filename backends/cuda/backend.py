@@ -68,7 +68,7 @@ class CudaBackend:
         module = load_module(name, source.text, source.lines())
         kernels = []
         for k, text in enumerate(source.kernels):
-            tasks = source.tasks(k)
+            tasks = source.tasks[k]
             kernels.append(
                 CudaKernel(
                     text,

@@ -28,14 +28,10 @@ _modules: dict[str, ModuleType] = {}
 
 
 def load_module(name: str, text: str, lines: object) -> ModuleType:
-    """Write a module and the map to the user's lines beside it; import it.
-
-    A folder that cannot be written costs only the cache: the module then goes into a
-    temporary one. A damaged file is written over.
-    """
+    """Write a module and the map to the user's lines beside it; import it."""
     if name in _modules:
         return _modules[name]
-    path = _write(name, text, lines)
+    path = save_module(name, text, lines)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -46,7 +42,14 @@ def load_module(name: str, text: str, lines: object) -> ModuleType:
     return module
 
 
-def _write(name: str, text: str, lines: object) -> Path:
+def save_module(name: str, text: str, lines: object) -> Path:
+    """Write a module and the map to the user's lines beside it; return its file.
+
+    A folder that cannot be written costs only the cache: the module then goes into a
+    temporary one. A damaged file is written over.
+    """
+    if name in _modules:
+        return Path(str(_modules[name].__file__))
     folder = cache_folder() / "modules"
     try:
         return _write_into(folder, name, text, lines)

@@ -10,6 +10,7 @@ import hashlib
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from graphc.backends.shared.arguments import Argument, Arguments
@@ -136,9 +137,13 @@ class Source:
         """The hash that names the module."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
-    def tasks(self, kernel: int) -> tuple[Task, ...]:
-        """Return the tasks that a kernel runs."""
-        return tuple(task for task, k, _ in self.steps if k == kernel)
+    @cached_property
+    def tasks(self) -> tuple[tuple[Task, ...], ...]:
+        """The tasks that each kernel runs."""
+        found: list[list[Task]] = [[] for _ in self.kernels]
+        for task, k, _ in self.steps:
+            found[k].append(task)
+        return tuple(map(tuple, found))
 
     def lines(self) -> list[dict[str, Any]]:
         """Return the map from kernels to the user's lines."""

@@ -68,7 +68,8 @@ class Graph:
         kept = [s for s in states if s.node in reached or s in self._updated]
         known = {s.node for s in kept}
         fresh = [n.results[0] for n in everything if n in reached and n not in known]
-        fresh += [s for s, _ in self.updates if s.node not in reached | known]
+        known |= reached
+        fresh += [s for s, _ in self.updates if s.node not in known]
         self.states: tuple[Tensor, ...] = (*kept, *fresh)
 
     # --- making -------------------------------------------------------------------

@@ -80,11 +80,11 @@ class _Ambient:
     phase: str = FORWARD
     place: tuple[str, int] | None = None
     derived: str = ""
-    fixed: Origin | None = None
 
 
 _PLAIN = _Ambient()
 _ambient: ContextVar[_Ambient] = ContextVar("graphc_ambient", default=_PLAIN)
+_fixed: ContextVar[Origin | None] = ContextVar("graphc_fixed", default=None)
 
 
 def user_line() -> tuple[str, int]:
@@ -103,9 +103,10 @@ def user_line() -> tuple[str, int]:
 
 def here() -> Origin:
     """Return the origin of a node that is declared now."""
+    known = _fixed.get()
+    if known is not None:
+        return known
     ambient = _ambient.get()
-    if ambient.fixed is not None:
-        return ambient.fixed
     file, line = ambient.place or user_line()
     return Origin(file, line, ambient.scope, ambient.phase, derived=ambient.derived)
 
@@ -143,11 +144,19 @@ def phase(
         _ambient.reset(token)
 
 
-@contextmanager
-def fixed(origin: Origin) -> Iterator[None]:
+class fixed:
     """Give everything declared inside exactly this origin (rewriting)."""
-    token = _ambient.set(replace(_ambient.get(), fixed=origin))
-    try:
-        yield
-    finally:
-        _ambient.reset(token)
+
+    __slots__ = ("_origin", "_token")
+
+    def __init__(self, origin: Origin) -> None:
+        """Take the origin."""
+        self._origin = origin
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self._token = _fixed.set(self._origin)
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        _fixed.reset(self._token)

@@ -103,11 +103,26 @@ class Rule:
         """The text of the equation."""
         return self.text
 
+    @property
+    def around(self) -> frozenset[str]:
+        """The ops that a node's inputs must apply, whatever else has to fit."""
+        args = [a for a in self.left.args if not isinstance(a, Var)]
+        return frozenset(a.op if isinstance(a, Call) else "full" for a in args)
+
     def apply(self, node: Node, opaque: Set[Node]) -> Tensor | None:
         """Return what a node becomes, or None where the rule does not fit."""
+        found = self.match(node, opaque)
+        return None if found is None else self.build(found, node)
+
+    def match(self, node: Node, opaque: Set[Node]) -> Match | None:
+        """Return what the variables stand for, or None where the rule does not fit."""
         found = _match_call(self.left, node, Match(), opaque)
         if found is None or (self.condition and not self.condition(found)):
             return None
+        return found
+
+    def build(self, found: Match, node: Node) -> Tensor | None:
+        """Return what a node becomes, None if that has another type."""
         root = node.results[0]
         try:
             built = _build(self.right, found, root)
@@ -324,19 +339,22 @@ def rewrite_once(
 
     Nodes in `opaque` may be bound by a variable but are not looked into.
     """
-    by_root: dict[str, list[Rule]] = {}
+    by_root: dict[str, list[tuple[Rule, frozenset[str]]]] = {}
     for r in rules:
-        by_root.setdefault(r.left.op, []).append(r)
+        by_root.setdefault(r.left.op, []).append((r, r.around))
     hidden = set(opaque)
 
     def change(node: Node, inputs: tuple[Tensor, ...]) -> Sequence[Tensor] | None:
         current = with_inputs(node, inputs)
         if node in hidden:
             hidden.add(current)
-        else:
-            for r in by_root.get(node.op.name, ()):
+            return current.results
+        around = {t.node.op.name for t in inputs}
+        for r, needed in by_root.get(node.op.name, ()):
+            found = r.match(current, hidden) if needed <= around else None
+            if found is not None:
                 with fixed(graph.origin(node).made_by(r.name)):
-                    built = r.apply(current, hidden)
+                    built = r.build(found, current)
                 if built is not None:
                     return (built,)
         return current.results

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from graphc.errors import GraphcError, VerifyError
 from graphc.ir.attributes import field_kinds, fits, speak, spoken_value
 from graphc.ir.dims import names as dim_names
 from graphc.ir.graph import Graph, sizes_named
 from graphc.ir.leaves import ARG, INPUT, STATE
-from graphc.ir.nodes import Array, Node, Region, Tensor, leaf_name
+from graphc.ir.nodes import Array, Node, Region, Tensor, leaf_name, local_key
 from graphc.ir.op import OPS, NoAttrs, Op, Types, attr_items
 from graphc.ir.origins import Origin
 from graphc.ir.printer import Names, name_of, node_text, region_names, value_names
@@ -34,8 +35,11 @@ _SHOWN = 20
 _A = {"input": "an input", "state": "a state"}
 
 
-def verify(graph: Graph) -> None:
+def verify(graph: Graph, known: Graph | None = None) -> None:
     """Check that a graph keeps the rules of its level.
+
+    known: one that was checked before and has the same inputs; what the two have in
+    common is not checked again.
 
     Raises:  VerifyError listing everything that is wrong: the node, the rule that it
              breaks, and the user's line.
@@ -45,6 +49,8 @@ def verify(graph: Graph) -> None:
         >>> graphc.verify(graphc.Graph.build([x], [x + 1.0]))
     """
     check = _Check(graph)
+    if known is not None:
+        check.fine.update(known.nodes)
     check.leaves()
     check.nodes(graph.nodes, {*graph.inputs, *graph.states})
     check.ends()
@@ -90,6 +96,7 @@ class _Check:
     bound: frozenset[str] | None = None
     seen: set[TensorType] = field(default_factory=set)
     closed: set[int] = field(default_factory=set)
+    fine: set[Any] = field(default_factory=set)  # nodes, or what they are equal by
 
     def note(
         self, rule: str, node: Node | None = None, *tensors: Tensor, help: str = ""
@@ -177,10 +184,26 @@ class _Check:
                 if tensor not in known:
                     self.unbound(node, i, tensor)
             known.update(node.results)
-            if self.attributes(node):
-                self.types(node)
+            if node in self.fine:
+                continue
+            self.own(node)
             for region in node.regions:
                 self.closing(region, node)
+
+    def own(self, node: Node) -> None:
+        """Check what a node is, whatever stands around it; once for equal ones."""
+        given = tuple(t.type for t in node.inputs)
+        try:
+            kind = (node.op, type(node.attrs), local_key(node), given, node.types)
+            if kind in self.fine:
+                return
+        except (TypeError, KeyError):  # broken attributes, or a region that captures
+            kind = None
+        before = len(self.findings)
+        if self.attributes(node):
+            self.types(node)
+        if kind is not None and len(self.findings) == before:
+            self.fine.add(kind)
 
     def unbound(self, node: Node, i: int, tensor: Tensor) -> None:
         """Note an operand that is no value here."""

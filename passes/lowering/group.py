@@ -11,7 +11,7 @@ of a group is asked for at just that point, or the group is not one nest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphc.errors import LoweringError
@@ -58,7 +58,7 @@ class GroupLowering:
         stop = {t.node for t in self.sources}
         self.nodes = [
             n
-            for n in _reach([t for t, _ in self.outputs], self.sources)
+            for n in reached([t for t, _ in self.outputs], self.sources)
             if n not in stop or n in inside
         ]
         self.numbers = {n: i for i, n in enumerate(self.nodes)}
@@ -296,7 +296,7 @@ class GroupLowering:
         return Nest(name, axes, (clear, add), labels=self.labels, nodes=(node,))
 
 
-def _reach(outputs: Sequence[Tensor], sources: Mapping[Tensor, Place]) -> list[Node]:
+def reached(outputs: Sequence[Tensor], sources: Collection[Tensor]) -> list[Node]:
     """Return the nodes between sources and outputs, in order."""
     stop = {t.node for t in sources}
     order: list[Node] = []

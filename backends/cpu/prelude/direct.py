@@ -26,7 +26,7 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core import types
 
-from . import native
+from . import native, unlocked
 from .expressions import Beyond, Expressions, Value, plain, value_type, word
 from .lanes import I64
 from .vector import TABLE
@@ -50,7 +50,7 @@ def lower(
     whole = ir.Function(module, kind, symbol)
     whole.attributes.add("nounwind")
     _Walk(function, node, whole).run(kinds)
-    return llvm.parse_assembly(str(module))
+    return unlocked.parse(str(module))
 
 
 # --- source ------------------------------------------------------------------------

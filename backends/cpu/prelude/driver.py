@@ -14,7 +14,7 @@ import sys
 
 import llvmlite.binding as llvm
 
-from . import entry, layout, native
+from . import entry, layout, native, unlocked
 
 SYMBOL = "graphc_run"
 
@@ -378,7 +378,7 @@ def address() -> int:
     symbol = f"{SYMBOL}_{key}"
 
     def build() -> llvm.ModuleRef:
-        module = llvm.parse_assembly(source(symbol))
+        module = unlocked.parse(source(symbol))
         module.triple = native.target().triple
         module.verify()
         native.optimize(module)

@@ -74,7 +74,7 @@ class Kernel:
         if self._key is None:
             self._key = native.content_key(
                 f"{self.arguments}:{self.returns} {self.vectorize} {self.unroll}",
-                *_versions(),
+                *versions(),
                 *structure(self.function),
             )
         return self._key
@@ -203,7 +203,8 @@ def cached_address(key: str) -> int | None:
 # --- what identifies a kernel ------------------------------------------------------
 
 
-def _versions() -> tuple[str, str]:
+def versions() -> tuple[str, str]:
+    """Return the versions of Python and of Numba."""
     return sys.version.split()[0], _numba_version()
 
 

@@ -31,11 +31,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import llvmlite
 import llvmlite.binding as llvm
+
+from . import unlocked
 
 MAGIC = b"graphc-object-1\n"
 
@@ -48,7 +50,7 @@ def _after_fork() -> None:
     # Another thread of the parent may have held it, and is not there to release it.
     global LOCK
     LOCK = threading.RLock()
-    _worker.cache_clear()  # its thread stayed in the parent
+    _workers.cache_clear()  # their threads stayed in the parent
 
 
 if hasattr(os, "register_at_fork"):
@@ -124,9 +126,15 @@ def _target_machine() -> llvm.TargetMachine:
     )
 
 
-@cache
-def _machine() -> llvm.TargetMachine:
-    return _target_machine()
+class _Own(threading.local):
+    """What each thread that compiles has for itself."""
+
+    @cached_property
+    def machine(self) -> llvm.TargetMachine:
+        return _target_machine()
+
+
+_own = _Own()
 
 
 @cache
@@ -139,7 +147,7 @@ def _engine() -> llvm.ExecutionEngine:
 @cache
 def data_layout() -> str:
     """Return how the target lays out data, as a module says it."""
-    return str(_machine().target_data)
+    return str(_own.machine.target_data)
 
 
 def optimize(
@@ -156,13 +164,13 @@ def optimize(
     options.slp_vectorization = False
     options.loop_interleaving = vectorize
     options.loop_unrolling = unroll
-    builder = llvm.create_pass_builder(_machine(), options)
-    builder.getModulePassManager().run(module, builder)
+    builder = llvm.create_pass_builder(_own.machine, options)
+    unlocked.run_passes(builder.getModulePassManager(), module, builder)
 
 
 def assembly(module: llvm.ModuleRef) -> str:
     """Return the assembly text of an optimised module."""
-    return str(_machine().emit_assembly(module))
+    return str(_own.machine.emit_assembly(module))
 
 
 def find(key: str, symbol: str) -> Native | None:
@@ -179,8 +187,7 @@ def find(key: str, symbol: str) -> Native | None:
 def compile_object(build: Callable[[], llvm.ModuleRef]) -> tuple[list[str], bytes]:
     """Return the object file of what ``build`` returns, and the functions it needs.
 
-    It holds no lock, so one thread may compile while another runs Numba's front end;
-    llvmlite itself lets one call into LLVM at a time.
+    It holds no lock, so threads may compile while another runs a front end.
     """
     module = build()
     needs = sorted(
@@ -188,7 +195,7 @@ def compile_object(build: Callable[[], llvm.ModuleRef]) -> tuple[list[str], byte
         for function in module.functions
         if function.is_declaration and not function.name.startswith("llvm.")
     )
-    return needs, bytes(_machine().emit_object(module))
+    return needs, unlocked.emit_object(_own.machine, module)
 
 
 Made = Callable[[], tuple[list[str], bytes]]
@@ -197,15 +204,17 @@ Made = Callable[[], tuple[list[str], bytes]]
 def in_background(build: Callable[[], llvm.ModuleRef]) -> Made:
     """Begin to compile what ``build`` returns beside what this thread does next.
 
-    Most of that is LLVM's work, during which Python runs on: a cold start gets shorter
-    by what Numba's front end takes meanwhile. The result waits for the object file.
+    Most of that is LLVM's work, during which Python runs on, and other threads compile
+    too: a cold start gets shorter by what they and the front ends do meanwhile. The
+    result waits for the object file.
     """
-    return _worker().submit(compile_object, build).result
+    return _workers().submit(compile_object, build).result
 
 
 @cache
-def _worker() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, thread_name_prefix="graphc-compile")
+def _workers() -> ThreadPoolExecutor:
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    return ThreadPoolExecutor(min(count, 8), thread_name_prefix="graphc-compile")
 
 
 def load(

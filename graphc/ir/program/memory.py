@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 ALIGN = 64  # bytes: a cache line, and the widest vector
 
 
@@ -72,24 +74,24 @@ class Arena:
 
 
 def _placed(lives: Sequence[Lifetime], sizes: Mapping[str, int]) -> Arena:
-    placed: list[tuple[int, int, Lifetime]] = []
     offsets: dict[str, int] = {}
+    total = 0
+    # What is placed, by where it starts: start, end, first and last statement.
+    placed = np.empty((4, len(lives)), np.int64)
     order = sorted(lives, key=lambda x: (-sizes[x.buffer], x.first))
-    for life in order:
+    for n, life in enumerate(order):
         need = -(-max(sizes[life.buffer], 1) // ALIGN) * ALIGN
-        busy = sorted(
-            (start, end)
-            for start, end, other in placed
-            if other.first <= life.last and life.first <= other.last
-        )
-        best, gap, at = -1, 0, 0
-        for start, end in busy:
-            free = start - at
-            if free >= need and (best < 0 or free < gap):
-                best, gap = at, free
-            at = max(at, end)
-        offset = at if best < 0 else best
-        placed.append((offset, offset + need, life))
-        offsets[life.buffer] = offset
-    total = max((end for _, end, _ in placed), default=0)
+        _, _, first, last = placed[:, :n]
+        busy = (first <= life.last) & (life.first <= last)
+        starts, ends, _, _ = placed[:, :n][:, busy]
+        # Where a gap begins: before each of them, and after the last.
+        begins = np.maximum.accumulate(np.append(0, ends))
+        gaps = starts - begins[:-1]
+        fitting = np.flatnonzero(gaps >= need)
+        best = fitting[np.argmin(gaps[fitting])] if len(fitting) else -1
+        offset = offsets[life.buffer] = int(begins[best])
+        total = max(total, offset + need)
+        at = int(np.searchsorted(placed[0, :n], offset))
+        placed[:, at + 1 : n + 1] = placed[:, at:n]
+        placed[:, at] = offset, offset + need, life.first, life.last
     return Arena(total, offsets, sum(sizes[x.buffer] for x in lives))

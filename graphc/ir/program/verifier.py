@@ -9,6 +9,7 @@ from graphc.ir.program.program import (
     Call,
     If,
     Loop,
+    LoopAxis,
     Nest,
     Program,
     Region,
@@ -22,9 +23,14 @@ from graphc.ir.types import TensorType, bool_, int64
 MONOIDS = {"sum": 1, "prod": 1, "max": 1, "min": 1, "any": 1, "all": 1}
 MONOIDS |= {"argmax": 2, "argmin": 2}
 
+Seen = dict[int, tuple[LoopAxis, ...]]  # the axes of a nest, by the id of its phases
 
-def verify_program(program: Program) -> None:
+
+def verify_program(program: Program, known: Program | None = None) -> None:
     """Check a program.
+
+    known: one that was checked before; nests that the two have in common are not
+    looked through again.
 
     Raises:  VerifyError listing everything that is wrong.
     """
@@ -42,7 +48,10 @@ def verify_program(program: Program) -> None:
         for b in program.buffers.values()
         if b.space in ("input", "state", "constant")
     }
-    _check_body(program, program.body, written, found)
+    seen: Seen = {}
+    if known is not None and known.buffers == program.buffers:
+        seen = {id(n.phases): n.axes for n in known.nests}
+    _check_body(program, program.body, written, found, seen)
     for name in program.outputs:
         if name in program.buffers and program.root(name) not in written:
             found.append(f"the output {name} is never written")
@@ -55,7 +64,11 @@ def verify_program(program: Program) -> None:
 
 
 def _check_body(
-    program: Program, body: tuple[Statement, ...], written: set[str], found: list[str]
+    program: Program,
+    body: tuple[Statement, ...],
+    written: set[str],
+    found: list[str],
+    seen: Seen,
 ) -> None:
     for s in body:
         if isinstance(s, Barrier):
@@ -65,7 +78,7 @@ def _check_body(
             found.append(f"{_name(s)}: no buffer {', '.join(unknown)}")
             continue
         if isinstance(s, Nest):
-            _check_nest(program, s, found)
+            _check_nest(program, s, found, seen)
         if isinstance(s, (Nest, Call)):
             early = [n for n in s.reads if program.root(n) not in written]
             own = {program.root(n) for n in s.writes}
@@ -77,7 +90,7 @@ def _check_body(
         if isinstance(s, Call):
             _check_call(program, s, found)
         if isinstance(s, Region):
-            _check_region(program, s, written, found)
+            _check_region(program, s, written, found, seen)
             continue
         for n in s.writes:
             if program.buffers[n].space in ("input", "constant"):
@@ -86,7 +99,7 @@ def _check_body(
 
 
 def _check_region(
-    program: Program, s: Region, written: set[str], found: list[str]
+    program: Program, s: Region, written: set[str], found: list[str], seen: Seen
 ) -> None:
     cell, wanted = (
         (s.index, TensorType(int64, ()))
@@ -103,14 +116,14 @@ def _check_region(
     elif isinstance(s, If) and root not in written:
         found.append(f"{_name(s)}: {cell} is read before it is written")
     if isinstance(s, While):
-        _check_body(program, s.test, written, found)
+        _check_body(program, s.test, written, found, seen)
         if root not in written:
             found.append(f"{_name(s)}: nothing writes {cell}")
         ways = [(s.body, set(written))]
     else:
         ways = [(body, set(written)) for body in s.bodies]
     for body, way in ways:
-        _check_body(program, body, way, found)
+        _check_body(program, body, way, found, seen)
         written |= way
     # One thread may be in the body while another still looks at the cell.
     turn = () if isinstance(s, If) else s.body
@@ -137,12 +150,13 @@ def _check_call(program: Program, call: Call, found: list[str]) -> None:
         found.append(f"call {call.routine} writes {', '.join(both)}, which it reads")
 
 
-def _check_nest(program: Program, nest: Nest, found: list[str]) -> None:
+def _check_nest(program: Program, nest: Nest, found: list[str], seen: Seen) -> None:
     results: dict[str, object] = {}
     outer = {a.name for a in nest.axes}
     if len(outer) != len(nest.axes):
         found.append(f"nest {nest.name}: two axes of one name")
-    for phase in nest.phases:
+    checked = seen.get(id(nest.phases)) == nest.axes
+    for phase in () if checked else nest.phases:
         axes = outer | {a.name for a in phase.axes}
         for e in walk(*phase.roots):
             if isinstance(e, Axis) and e.name not in axes:

@@ -105,10 +105,7 @@ def test_unusable_cache_folder_costs_only_the_cache(tmp_path):
 
 
 SCRIPT = dedent("""
-    import sys, types
-    # The package without its __init__, which offers Numba functions.
-    sys.modules["prelude"] = package = types.ModuleType("prelude")
-    package.__path__ = [sys.path[1] + "/prelude"]
+    import sys
     from prelude.kernel import kernel
     @kernel
     def k(args, t, nt):
