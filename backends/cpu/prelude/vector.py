@@ -21,6 +21,7 @@ from numba.core import types
 from numba.core.datamodel.models import PrimitiveModel
 from numba.core.extending import intrinsic, register_model
 
+from .instructions import kind
 from .lanes import I8, I32, I64, constant, declare, suffix
 
 DTYPES = (types.float32, types.float64, types.int32, types.int64)
@@ -177,10 +178,16 @@ def _lane_numbers(element: ir.IntType, lanes: int) -> ir.Constant:
 
 
 def _build_mask(builder: ir.IRBuilder, n: ir.Value, lanes: int) -> ir.Value:
-    # Clamped to 32 bits first: comparing 64-bit lanes would need twice the registers.
     least, most = ir.Constant(I64, 0), ir.Constant(I64, lanes)
     n = builder.select(builder.icmp_signed("<", n, least), least, n)
     n = builder.select(builder.icmp_signed(">", n, most), most, n)
+    if kind() == "avx512":
+        # Masks are bits there, so none of the units that compute is needed.
+        one = ir.Constant(I64, 1)
+        bits = builder.sub(builder.shl(one, n), one)
+        word = builder.trunc(bits, ir.IntType(lanes))
+        return builder.bitcast(word, ir.VectorType(ir.IntType(1), lanes))
+    # In 32 bits: comparing 64-bit lanes would need twice the registers.
     count = broadcast(builder, builder.trunc(n, I32), lanes)
     return builder.icmp_signed("<", _lane_numbers(I32, lanes), count)
 
