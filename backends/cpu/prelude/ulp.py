@@ -36,6 +36,8 @@ SOURCES: dict[str, tuple[str, ...]] = {
 }
 SHARED = ("instructions.py", "lanes.py", "vmath.py")
 CHUNK = 1 << 20
+# How many ulp of float32 make 1, by exponent from -126 on.
+ULPS = 2.0 ** (23 - np.arange(-126, 128))
 Floats = NDArray[np.float32]
 
 
@@ -111,8 +113,11 @@ def _exact(reference, inputs, true):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _worst(exact, inputs, got, worst):  # type: ignore[no-untyped-def]
-    """Raise worst = [error in ulp, its input] by the results got for the inputs."""
+def _worst(exact, bits, inputs, got, worst):  # type: ignore[no-untyped-def]
+    """Raise worst = [error in ulp, its input] by the results got for the inputs.
+
+    bits: those of `exact`, in which its exponent stands.
+    """
     for k in range(got.size):
         true, y = exact[k], np.float64(got[k])
         if np.isnan(true) or np.isnan(y):
@@ -121,8 +126,8 @@ def _worst(exact, inputs, got, worst):  # type: ignore[no-untyped-def]
             # inf counts as the number that follows the largest one.
             limit = 2.0**128
             a, b = max(min(true, limit), -limit), max(min(y, limit), -limit)
-            exponent = max(math.frexp(a)[1] - 1, -126)
-            error = abs(a - b) / 2.0 ** (min(exponent, 127) - 23)
+            exponent = min(max((bits[k] >> 52 & 0x7FF) - 1023, -126), 127)
+            error = abs(a - b) * ULPS[exponent + 126]
             if np.float32(true) == 0 and np.signbit(true) != np.signbit(y):
                 error = max(error, 0.999) + 100.0
         if error > worst[0]:
@@ -169,7 +174,8 @@ class Checker:
         y = np.empty_like(x)
         table = np.array([x.ctypes.data, y.ctypes.data], np.int64)
         self.kernel.ctypes(table.ctypes.data_as(POINTER(c_int64)), x.size)
-        _worst(self.exact(x) if true is None else true, x, y, self.worst)
+        true = self.exact(x) if true is None else true
+        _worst(true, true.view(np.int64), x, y, self.worst)
         return y
 
 
