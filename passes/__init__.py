@@ -22,6 +22,7 @@ from graphc.passes import (
     simplify,
     stabilize,
     unroll_jam,
+    widen,
 )
 from graphc.passes.pipeline import DEFAULT as DEFAULT
 from graphc.passes.pipeline import Stage as Stage
@@ -48,4 +49,5 @@ __all__ = [
     "simplify",
     "stabilize",
     "unroll_jam",
+    "widen",
 ]

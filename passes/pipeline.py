@@ -41,10 +41,12 @@ PROGRAM_PASSES: tuple[str, ...] = (
     "lower",  # one nest for each node or group
     "schedule",  # which axis runs along lanes, which contractions are tiled
     "unroll-jam",  # by what the lanes leave: points that share reads in one
+    "widen",  # after unroll-jam, whose sums fill the registers already
     "order",  # statements that need nothing of each other side by side
     "place-barriers",  # after the order is final
     "plan-memory",  # lifetimes end at barriers
 )
+OPTIONAL = ("unroll-jam", "widen", "order")
 DEFAULT: tuple[str, ...] = (*GRAPH_PASSES, *PROGRAM_PASSES)
 
 
@@ -151,7 +153,7 @@ def _value(text: str) -> Any:
 def complete(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     """Add the default's program passes that come after the last one named.
 
-    Only `unroll-jam` and `order` may be left out: without the others a program does
+    Only those of `OPTIONAL` may be left out: without the others a program does
     not run, and those from the first that is missing are added.
     Example:
         >>> [str(s) for s in complete(parse_pipeline("lower,schedule,place-barriers"))]
@@ -164,7 +166,7 @@ def complete(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     for i, name in enumerate(PROGRAM_PASSES):
         if name in named:
             start = i + 1
-        elif name not in ("unroll-jam", "order"):
+        elif name not in OPTIONAL:
             break
     return (*steps, *parse_pipeline(PROGRAM_PASSES[start:]))
 

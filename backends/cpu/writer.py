@@ -88,12 +88,17 @@ def literal(value: float | bool, dtype: DType) -> str:
 class Writer(BlockWriter):
     """Writes statements on vectors.
 
-    axis: the axis along lanes, empty where none is open. mask: the lanes that the
-    innermost block stores; `m` are those along the axis, `full` all, `one` the first.
+    axis: the axis along lanes, empty where none is open; inside: the lanes that exist
+    along it. mask: the lanes that the innermost block stores; `full` are all, `one` is
+    the first. early: the buffers of which reads ask for what comes later; past: those
+    that are written past the caches.
     """
 
     lanes: int
     axis: str = ""
+    inside: str = "m"
+    early: frozenset[str] = frozenset()
+    past: frozenset[str] = frozenset()
     mask: str = "full"
 
     @contextmanager
@@ -103,6 +108,14 @@ class Writer(BlockWriter):
         with self.block(head, *axes):
             yield
         self.mask = before
+
+    @contextmanager
+    def lane_axis(self, axis: str, inside: str = "m", mask: str = "") -> Iterator[None]:
+        """Let lanes run along another axis for a while."""
+        before = self.axis, self.inside, self.mask
+        self.axis, self.inside, self.mask = axis, inside, mask or self.mask
+        yield
+        self.axis, self.inside, self.mask = before
 
     # --- vectors ------------------------------------------------------------------
 
@@ -126,7 +139,7 @@ class Writer(BlockWriter):
             return
         depth = self.home(e)
         along = bool(self.axis) and self.axis in self._axes_upto(depth)
-        mask = "m" if along else "full"
+        mask = self.inside if along else "full"
         text = self._vector_text(e, mask)
         local = self._refs[e.name] if isinstance(e, Ref) else self.name()
         if not isinstance(e, Ref):
@@ -178,7 +191,8 @@ class Writer(BlockWriter):
         if step == "0":
             return f"{self.use('load1')}({pointer}, {offset}, {mask})"
         if step == "1":
-            return f"{self.use('load')}({pointer}, {offset}, {mask})"
+            read = self.use("load_ahead" if e.buffer in self.early else "load")
+            return f"{read}({pointer}, {offset}, {mask})"
         if stride(self.program.buffers[e.buffer], e.args, self.axis) == 2:
             return f"{self.use('every_other')}({pointer}, {offset}, {mask})"
         return f"{self.use('strided')}({pointer}, {offset}, {step}, {mask})"
@@ -197,7 +211,9 @@ class Writer(BlockWriter):
         if where:
             text = f"{self.use('scatter')}({pointer}, {where}, {local}, {self.mask})"
         else:
-            text = f"{self.use('store')}({pointer}, {offset}, {local}, {self.mask})"
+            past = buffer in self.past and self.mask != "one"
+            write = self.use("stream" if past else "store")
+            text = f"{write}({pointer}, {offset}, {local}, {self.mask})"
         self.line(text)
 
     def accumulate(self, buffer: str, index: Sequence[Expr], value: Expr) -> None:

@@ -43,6 +43,9 @@ from .scans import cumextremum as cumextremum
 from .scans import cumprod as cumprod
 from .scans import cumsum as cumsum
 from .scans import linear_recurrence as linear_recurrence
+from .streaming import drain as drain
+from .streaming import load_ahead as load_ahead
+from .streaming import stream as stream
 from .tiling import fetch as fetch
 from .tiling import share as share
 from .tiling import tile_place as tile_place

@@ -118,14 +118,15 @@ i64 = _pointer_reader("i64", types.int64, "int64")
 b8 = _pointer_reader("b8", types.boolean, "booleans of one byte")
 
 
-def _is_pointer(type_: types.Type) -> bool:
+def is_pointer(type_: types.Type) -> bool:
+    """Whether a Numba type is a pointer to numbers of one of the dtypes."""
     return isinstance(type_, types.CPointer) and type_.dtype in _LLVM
 
 
 @intrinsic
 def get(typingctx, ptr, i):  # type: ignore[no-untyped-def]
     """Read the scalar ptr[i]."""
-    if not _is_pointer(ptr):
+    if not is_pointer(ptr):
         return None
 
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
@@ -137,7 +138,7 @@ def get(typingctx, ptr, i):  # type: ignore[no-untyped-def]
 @intrinsic
 def put(typingctx, ptr, i, value):  # type: ignore[no-untyped-def]
     """Write a scalar, converted to the pointer's dtype, to ptr[i]."""
-    if not _is_pointer(ptr):
+    if not is_pointer(ptr):
         return None
 
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
@@ -286,19 +287,21 @@ def _from_memory(builder: ir.IRBuilder, value: ir.Value, dtype: types.Type) -> i
     return value
 
 
-def _to_memory(builder: ir.IRBuilder, value: ir.Value, dtype: types.Type) -> ir.Value:
+def to_memory(builder: ir.IRBuilder, value: ir.Value, dtype: types.Type) -> ir.Value:
+    """Return lanes as they lie in memory: booleans as bytes."""
     if dtype == types.boolean:
         return builder.zext(value, ir.VectorType(I8, value.type.count))
     return value
 
 
-def _alignment(type_: ir.VectorType) -> ir.Constant:
+def alignment(type_: ir.VectorType) -> ir.Constant:
+    """Return the bytes of an element, which pointers are aligned to."""
     element = type_.element
     size = element.width // 8 if isinstance(element, ir.IntType) else 4
     return ir.Constant(I32, 8 if element == ir.DoubleType() else size)
 
 
-def _read(
+def read(
     builder: ir.IRBuilder, kind: str, pointers: ir.Value, m: ir.Value, dtype: types.Type
 ) -> ir.Value:
     """Append a masked load or gather; lanes that are off become zero."""
@@ -312,11 +315,11 @@ def _read(
         [pointers.type, I32, m.type, type_],
     )
     zero = ir.Constant(type_, None)
-    value = builder.call(function, [pointers, _alignment(type_), m, zero])
+    value = builder.call(function, [pointers, alignment(type_), m, zero])
     return _from_memory(builder, value, dtype)
 
 
-def _write(
+def write(
     builder: ir.IRBuilder,
     kind: str,
     pointers: ir.Value,
@@ -325,7 +328,7 @@ def _write(
     dtype: types.Type,
 ) -> None:
     """Append a masked store or scatter."""
-    value = _to_memory(builder, value, dtype)
+    value = to_memory(builder, value, dtype)
     where = "p0" if kind == "store" else f"v{m.type.count}p0"
     function = declare(
         builder,
@@ -333,7 +336,7 @@ def _write(
         ir.VoidType(),
         [value.type, pointers.type, I32, m.type],
     )
-    builder.call(function, [value, pointers, _alignment(value.type), m])
+    builder.call(function, [value, pointers, alignment(value.type), m])
 
 
 def _addresses(
@@ -345,7 +348,7 @@ def _addresses(
     the shift and the addition cost nothing.
     """
     lanes = index.type.count
-    size = _alignment(_stored_type(dtype, lanes)).constant
+    size = alignment(_stored_type(dtype, lanes)).constant
     base = broadcast(builder, builder.ptrtoint(pointer, I64), lanes)
     address = builder.add(base, builder.mul(index, constant(index.type, size)))
     return builder.inttoptr(address, ir.VectorType(pointer.type, lanes))
@@ -354,12 +357,12 @@ def _addresses(
 @intrinsic
 def load(typingctx, ptr, i, m):  # type: ignore[no-untyped-def]
     """Read lanes ptr[i + k]; lanes that are off are 0. Booleans give a Mask."""
-    if not (_is_pointer(ptr) and isinstance(m, Mask)):
+    if not (is_pointer(ptr) and isinstance(m, Mask)):
         return None
 
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
         pointer, i, mask = values
-        return _read(builder, "load", builder.gep(pointer, [i]), mask, ptr.dtype)
+        return read(builder, "load", builder.gep(pointer, [i]), mask, ptr.dtype)
 
     return vector_type(ptr.dtype, m.lanes)(ptr, types.int64, m), codegen
 
@@ -367,14 +370,14 @@ def load(typingctx, ptr, i, m):  # type: ignore[no-untyped-def]
 @intrinsic
 def store(typingctx, ptr, i, value, m):  # type: ignore[no-untyped-def]
     """Write lanes to ptr[i + k]; the dtypes must agree."""
-    if not (_is_pointer(ptr) and isinstance(m, Mask)):
+    if not (is_pointer(ptr) and isinstance(m, Mask)):
         return None
     if value != vector_type(ptr.dtype, m.lanes):
         return None
 
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
         pointer, i, value, mask = values
-        _write(builder, "store", builder.gep(pointer, [i]), value, mask, ptr.dtype)
+        write(builder, "store", builder.gep(pointer, [i]), value, mask, ptr.dtype)
         return context.get_dummy_value()
 
     return types.void(ptr, types.int64, value, m), codegen
@@ -383,7 +386,7 @@ def store(typingctx, ptr, i, value, m):  # type: ignore[no-untyped-def]
 @intrinsic
 def load1(typingctx, ptr, i, m):  # type: ignore[no-untyped-def]
     """Read the one element ptr[i], whatever the mask, and copy it to every lane."""
-    if not (_is_pointer(ptr) and isinstance(m, Mask)):
+    if not (is_pointer(ptr) and isinstance(m, Mask)):
         return None
 
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
@@ -396,7 +399,7 @@ def load1(typingctx, ptr, i, m):  # type: ignore[no-untyped-def]
 @intrinsic
 def gather(typingctx, ptr, index, m):  # type: ignore[no-untyped-def]
     """Read lanes ptr[index[k]] for an int64 vector of indices; lanes off are 0."""
-    if not (_is_pointer(ptr) and isinstance(m, Mask)):
+    if not (is_pointer(ptr) and isinstance(m, Mask)):
         return None
     if index != Vec(types.int64, m.lanes):
         return None
@@ -404,7 +407,7 @@ def gather(typingctx, ptr, index, m):  # type: ignore[no-untyped-def]
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
         pointer, index, mask = values
         pointers = _addresses(builder, pointer, index, ptr.dtype)
-        return _read(builder, "gather", pointers, mask, ptr.dtype)
+        return read(builder, "gather", pointers, mask, ptr.dtype)
 
     return vector_type(ptr.dtype, m.lanes)(ptr, index, m), codegen
 
@@ -412,7 +415,7 @@ def gather(typingctx, ptr, index, m):  # type: ignore[no-untyped-def]
 @intrinsic
 def scatter(typingctx, ptr, index, value, m):  # type: ignore[no-untyped-def]
     """Write lanes to ptr[index[k]]; of lanes with equal indices the last one stays."""
-    if not (_is_pointer(ptr) and isinstance(m, Mask)):
+    if not (is_pointer(ptr) and isinstance(m, Mask)):
         return None
     if index != Vec(types.int64, m.lanes) or value != vector_type(ptr.dtype, m.lanes):
         return None
@@ -420,7 +423,7 @@ def scatter(typingctx, ptr, index, value, m):  # type: ignore[no-untyped-def]
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
         pointer, index, value, mask = values
         pointers = _addresses(builder, pointer, index, ptr.dtype)
-        _write(builder, "scatter", pointers, value, mask, ptr.dtype)
+        write(builder, "scatter", pointers, value, mask, ptr.dtype)
         return context.get_dummy_value()
 
     return types.void(ptr, index, value, m), codegen
@@ -429,7 +432,7 @@ def scatter(typingctx, ptr, index, value, m):  # type: ignore[no-untyped-def]
 @intrinsic
 def strided(typingctx, ptr, i, stride, m):  # type: ignore[no-untyped-def]
     """Read lanes ptr[i + k * stride]; lanes that are off are 0."""
-    if not (_is_pointer(ptr) and isinstance(m, Mask)):
+    if not (is_pointer(ptr) and isinstance(m, Mask)):
         return None
 
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
@@ -439,7 +442,7 @@ def strided(typingctx, ptr, i, stride, m):  # type: ignore[no-untyped-def]
         )
         start = builder.gep(pointer, [i])
         pointers = _addresses(builder, start, step, ptr.dtype)
-        return _read(builder, "gather", pointers, mask, ptr.dtype)
+        return read(builder, "gather", pointers, mask, ptr.dtype)
 
     result = vector_type(ptr.dtype, m.lanes)
     return result(ptr, types.int64, types.int64, m), codegen
@@ -452,7 +455,7 @@ def every_other(typingctx, ptr, i, m):  # type: ignore[no-untyped-def]
     As two reads of neighbours, which take a fraction of the time of a gather. What
     lies between two lanes that are on is read too, what is behind the last is not.
     """
-    if not (_is_pointer(ptr) and isinstance(m, Mask)):
+    if not (is_pointer(ptr) and isinstance(m, Mask)):
         return None
 
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
@@ -462,7 +465,7 @@ def every_other(typingctx, ptr, i, m):  # type: ignore[no-untyped-def]
         numbers = [(k + 1) // 2 for k in range(2 * lanes)]
         between = ir.Constant(ir.VectorType(I32, 2 * lanes), numbers)
         wide = builder.shuffle_vector(mask, off, between)
-        pair = _read(builder, "load", builder.gep(pointer, [i]), wide, ptr.dtype)
+        pair = read(builder, "load", builder.gep(pointer, [i]), wide, ptr.dtype)
         even = ir.Constant(ir.VectorType(I32, lanes), list(range(0, 2 * lanes, 2)))
         return builder.shuffle_vector(pair, ir.Constant(pair.type, ir.Undefined), even)
 

@@ -124,7 +124,9 @@ class Schedule:
     strategy: "vector" (lanes along `axis`), or "tile" (a register tile of a
     contraction: rows along `rows`, lanes along `axis`, reducing over `depth`).
     axis: the axis along lanes, a parallel axis or the last of each phase's; empty
-    for none. parallel: whether shares of the nest may run at once.
+    for none. parallel: whether shares of the nest may run at once. vectors: how many
+    vectors of the axis a loop that reduces takes a turn, each with its own sum.
+    stream: whether it moves more than caches hold, and should go past them.
     """
 
     strategy: str = "vector"
@@ -133,6 +135,8 @@ class Schedule:
     depth: str = ""
     lanes: int = 1
     parallel: bool = True
+    vectors: int = 1
+    stream: bool = False
 
 
 @dataclass(frozen=True)

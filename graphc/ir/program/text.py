@@ -98,7 +98,9 @@ def nest_lines(
     if nest.schedule is not None:
         s = nest.schedule
         parts = [s.strategy, *([f"{s.rows} by"] if s.rows else []), s.axis or "one"]
-        how = f" {{{' '.join(parts)} x{s.lanes}{'' if s.parallel else ', serial'}}}"
+        parts += [f"x{s.lanes}", *([str(s.vectors)] if s.vectors > 1 else [])]
+        notes = ["serial"] * (not s.parallel) + ["stream"] * s.stream
+        how = f" {{{', '.join([' '.join(parts), *notes])}}}"
     lines = [f"{pad}nest {nest.name} ({axes}){how}{_note(nest)}"]
     for phase in nest.phases:
         lines += _phase(nest, phase, pad + "  ")
