@@ -41,12 +41,13 @@ PROGRAM_PASSES: tuple[str, ...] = (
     "lower",  # one nest for each node or group
     "schedule",  # which axis runs along lanes, which contractions are tiled
     "unroll-jam",  # by what the lanes leave: points that share reads in one
+    "keep",  # before widen: a phase that computes less waits for its sums
     "widen",  # after unroll-jam, whose sums fill the registers already
     "order",  # statements that need nothing of each other side by side
     "place-barriers",  # after the order is final
     "plan-memory",  # lifetimes end at barriers
 )
-OPTIONAL = ("unroll-jam", "widen", "order")
+OPTIONAL = ("unroll-jam", "keep", "widen", "order")
 DEFAULT: tuple[str, ...] = (*GRAPH_PASSES, *PROGRAM_PASSES)
 
 

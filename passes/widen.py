@@ -52,10 +52,11 @@ def is_light(phase: Phase) -> bool:
     """Whether a phase reduces, and by little enough to wait for its own sums."""
     if not phase.reduces or any(r.monoid in ARGS for r in phase.reduces):
         return False
-    return _work(phase) <= LIGHT * len(phase.reduces)
+    return work_of(phase) <= LIGHT * len(phase.reduces)
 
 
-def _work(phase: Phase) -> int:
+def work_of(phase: Phase) -> int:
+    """Return the operations of one turn of a phase."""
     prims = [e.prim for e in walk(*phase.roots) if isinstance(e, Apply)]
     return sum(1 if p == "cast" else PRIMITIVES[p].flops for p in prims)
 
@@ -89,7 +90,7 @@ def _across(nest: Nest, axis: LoopAxis, lanes: int) -> int:
         return 1
     # Known to be wide, and two blocks at least, which threads may share.
     blocks = _vectors(axis.extent, lanes, unknown=1) // 2
-    work = sum(map(_work, nest.phases))
+    work = sum(map(work_of, nest.phases))
     return _power(min(ACROSS, blocks, _room(nest.phases, lanes), 64 // max(work, 1)))
 
 

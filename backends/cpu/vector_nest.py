@@ -18,11 +18,12 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
+from graphc.backends.cpu.early import early, past
 from graphc.backends.cpu.writer import SPLAT, Writer, literal
 from graphc.backends.shared.blocks import first_place, identity
 from graphc.ir.program import LoopAxis, Nest, Phase, Reduce, Store
 from graphc.ir.program.program import ARGS
-from graphc.ir.scalar import Axis, Expr, Load, Ref, axes_of, axis, rebuild, ref, walk
+from graphc.ir.scalar import Axis, Expr, Ref, axis, rebuild, ref, walk
 from graphc.passes.widen import is_light
 
 BLOCK = 16  # vectors of an elementwise block: large enough to hide the division
@@ -50,7 +51,7 @@ class VectorNest:
         self.lanes = schedule.lanes
         self.vectors = schedule.vectors
         self.axis = schedule.axis
-        self.streams = schedule.stream
+        self.far = schedule.far
         names = [a.name for a in self.nest.axes]
         self.across = self.axis in names  # lanes along a parallel axis
         self.w.axis = self.axis if self.across else ""
@@ -66,16 +67,10 @@ class VectorNest:
             w.mask = "one"
             self._phases()
             return
-        if self.streams:
-            root = w.program.root
-            read = {root(n) for n in self.nest.reads}
-            past = [n for n in self.nest.writes if root(n) not in read]
-            # Lines of several streams, or filled in turns with reads of rows, leave the
-            # processor's few buffers before they are whole.
-            alone = len(past) == 1 and not any(p.reduces for p in self.nest.phases)
-            w.past = frozenset(past if alone else ())
+        if self.far == "stream":
+            w.past = past(w)
         self._points()
-        if "stream" in w.used:
+        if w.past:
             w.line(f"{w.use('drain')}()")
 
     # --- points -------------------------------------------------------------------
@@ -179,29 +174,13 @@ class VectorNest:
                 with self._vector(k):
                     for r in copy.reduces:
                         self._begin(r)
-            self._ask_early(phase)
+            self.w.early = early(self.w, phase) if self.far else {}
             self._loops(copies, list(phase.axes))
             if self._along(phase):
                 self._join(phase, vectors)
             for copy in copies[: vectors if self.across else 1]:
                 for r in copy.reduces:
                     self._end(copy, r)
-
-    def _ask_early(self, phase: Phase) -> None:
-        """Let the first phase that reads a buffer ask for what comes later.
-
-        Not of one that is the same at all points of the outermost axis: it stays near.
-        """
-        if not self.streams or not self.nest.axes:
-            return
-        before = self.nest.phases[: self.nest.phases.index(phase)]
-        known = {e.buffer for p in before for e in _loads(p)}
-        outermost = self.nest.axes[0].name
-        self.w.early = frozenset(
-            e.buffer
-            for e in _loads(phase)
-            if e.buffer not in known and outermost in axes_of(e)
-        )
 
     def _vector(self, k: int) -> AbstractContextManager[None]:
         """Write what follows for one of the vectors side by side."""
@@ -314,10 +293,6 @@ class VectorNest:
             splat = w.use(SPLAT[dtype.name])
             w.line(f"{r.name} = {splat}({horizontal}({r.name}), full)")
         w.define(r.name, r.name)
-
-
-def _loads(phase: Phase) -> list[Load]:
-    return [e for e in walk(*phase.roots) if isinstance(e, Load)]
 
 
 def _at(name: str, k: int) -> str:

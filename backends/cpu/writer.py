@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from graphc.backends.shared.blocks import INFIX, BlockWriter, times
 from graphc.errors import LoweringError
@@ -28,7 +28,7 @@ from graphc.ir.scalar import (
     literal_text,
     walk,
 )
-from graphc.ir.types import DType, bool_
+from graphc.ir.types import DType, bool_, float32
 from graphc.passes.schedule import stride
 
 CALLS = {
@@ -90,14 +90,14 @@ class Writer(BlockWriter):
 
     axis: the axis along lanes, empty where none is open; inside: the lanes that exist
     along it. mask: the lanes that the innermost block stores; `full` are all, `one` is
-    the first. early: the buffers of which reads ask for what comes later; past: those
-    that are written past the caches.
+    the first. early: of which buffers reads ask for what comes later, and how far away
+    that is; past: the buffers that are written past the caches.
     """
 
     lanes: int
     axis: str = ""
     inside: str = "m"
-    early: frozenset[str] = frozenset()
+    early: dict[str, str] = field(default_factory=dict)
     past: frozenset[str] = frozenset()
     mask: str = "full"
 
@@ -172,12 +172,19 @@ class Writer(BlockWriter):
             return f"{self.use(CAST[e.dtype.name])}({args[0]})"
         if e.prim == "logical_not":
             return f"~{args[0]}"
+        if e.prim == "div" and e.dtype is float32 and self._once(e.args[1], e):
+            inverse = self.vector(const(1.0, float32) / e.args[1])
+            return f"{self.use('quotient')}({args[0]}, {args[1]}, {inverse})"
         if e.prim in INFIX:
             return f"{args[0]} {INFIX[e.prim]} {args[1]}"
         if e.prim.startswith("philox"):
             word = self.use("philox_word")
             return f"{word}({', '.join(args)}, {e.prim[-1]})"
         return f"{self.use(CALLS[e.prim])}({', '.join(args)})"
+
+    def _once(self, e: Expr, user: Expr) -> bool:
+        """Whether an expression is computed once for many turns of its user."""
+        return self.home(e) < self.home(user)
 
     # --- memory -------------------------------------------------------------------
 
@@ -191,8 +198,10 @@ class Writer(BlockWriter):
         if step == "0":
             return f"{self.use('load1')}({pointer}, {offset}, {mask})"
         if step == "1":
-            read = self.use("load_ahead" if e.buffer in self.early else "load")
-            return f"{read}({pointer}, {offset}, {mask})"
+            if e.buffer in self.early:
+                read, later = self.use("load_ahead"), self.early[e.buffer]
+                return f"{read}({pointer}, {offset}, {mask}, {later})"
+            return f"{self.use('load')}({pointer}, {offset}, {mask})"
         if stride(self.program.buffers[e.buffer], e.args, self.axis) == 2:
             return f"{self.use('every_other')}({pointer}, {offset}, {mask})"
         return f"{self.use('strided')}({pointer}, {offset}, {step}, {mask})"
@@ -212,8 +221,11 @@ class Writer(BlockWriter):
             text = f"{self.use('scatter')}({pointer}, {where}, {local}, {self.mask})"
         else:
             past = buffer in self.past and self.mask != "one"
-            write = self.use("stream" if past else "store")
-            text = f"{write}({pointer}, {offset}, {local}, {self.mask})"
+            what = f"{pointer}, {offset}, {local}, {self.mask}"
+            if buffer in self.early and self.mask != "one":
+                text = f"{self.use('store_ahead')}({what}, {self.early[buffer]})"
+            else:
+                text = f"{self.use('stream' if past else 'store')}({what})"
         self.line(text)
 
     def accumulate(self, buffer: str, index: Sequence[Expr], value: Expr) -> None:

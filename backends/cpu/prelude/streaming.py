@@ -25,29 +25,53 @@ from .vector import (
     write,
 )
 
-DISTANCE = 2048  # bytes: memory answers in time, and the first cache has room
 PIECE = 16  # bytes; NumPy aligns its arrays to no more
 
 
+def _ask(builder: ir.IRBuilder, place: ir.Value, further: ir.Value, to: int) -> None:
+    """Append a prefetch of the line so many elements further, to read 0 or write 1."""
+    later = builder.bitcast(builder.gep(place, [further]), I8.as_pointer())
+    kinds = [later.type, I32, I32, I32]
+    function = declare(builder, "llvm.prefetch.p0", ir.VoidType(), kinds)
+    # Into the nearest cache; data.
+    builder.call(function, [later, *(ir.Constant(I32, k) for k in (to, 3, 1))])
+
+
 @intrinsic
-def load_ahead(typingctx, ptr, i, m):  # type: ignore[no-untyped-def]
-    """Read lanes as `load` does, and ask for what lies 2 KB further."""
+def load_ahead(typingctx, ptr, i, m, further):  # type: ignore[no-untyped-def]
+    """Read lanes as `load` does, and ask for those that lie so many elements further.
+
+    Nothing happens where there are none.
+    """
     if not (is_pointer(ptr) and isinstance(m, Mask)):
         return None
 
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
-        pointer, i, mask = values
+        pointer, i, mask, further = values
         place = builder.gep(pointer, [i])
-        later = builder.gep(
-            builder.bitcast(place, I8.as_pointer()), [ir.Constant(I64, DISTANCE)]
-        )
-        kinds = [later.type, I32, I32, I32]
-        ask = declare(builder, "llvm.prefetch.p0", ir.VoidType(), kinds)
-        # To read, into the nearest cache, data.
-        builder.call(ask, [later, *(ir.Constant(I32, k) for k in (0, 3, 1))])
+        _ask(builder, place, further, 0)
         return read(builder, "load", place, mask, ptr.dtype)
 
-    return vector_type(ptr.dtype, m.lanes)(ptr, types.int64, m), codegen
+    result = vector_type(ptr.dtype, m.lanes)
+    return result(ptr, types.int64, m, types.int64), codegen
+
+
+@intrinsic
+def store_ahead(typingctx, ptr, i, value, m, further):  # type: ignore[no-untyped-def]
+    """Write lanes as `store` does, and ask to write those so many elements further."""
+    if not (is_pointer(ptr) and isinstance(m, Mask)):
+        return None
+    if value != vector_type(ptr.dtype, m.lanes):
+        return None
+
+    def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
+        pointer, i, value, mask, further = values
+        place = builder.gep(pointer, [i])
+        _ask(builder, place, further, 1)
+        write(builder, "store", place, value, mask, ptr.dtype)
+        return context.get_dummy_value()
+
+    return types.void(ptr, types.int64, value, m, types.int64), codegen
 
 
 @intrinsic

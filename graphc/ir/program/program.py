@@ -126,7 +126,8 @@ class Schedule:
     axis: the axis along lanes, a parallel axis or the last of each phase's; empty
     for none. parallel: whether shares of the nest may run at once. vectors: how many
     vectors of the axis a loop that reduces takes a turn, each with its own sum.
-    stream: whether it moves more than caches hold, and should go past them.
+    far: "ahead" for a nest that should ask early for what it reads, as it touches more
+    than near caches hold; "stream" if it is more than all hold.
     """
 
     strategy: str = "vector"
@@ -136,7 +137,7 @@ class Schedule:
     lanes: int = 1
     parallel: bool = True
     vectors: int = 1
-    stream: bool = False
+    far: str = ""
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def nest_lines(
         s = nest.schedule
         parts = [s.strategy, *([f"{s.rows} by"] if s.rows else []), s.axis or "one"]
         parts += [f"x{s.lanes}", *([str(s.vectors)] if s.vectors > 1 else [])]
-        notes = ["serial"] * (not s.parallel) + ["stream"] * s.stream
+        notes = ["serial"] * (not s.parallel) + [s.far] * bool(s.far)
         how = f" {{{', '.join([' '.join(parts), *notes])}}}"
     lines = [f"{pad}nest {nest.name} ({axes}){how}{_note(nest)}"]
     for phase in nest.phases:
