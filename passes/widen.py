@@ -1,7 +1,10 @@
 """widen: a loop that reduces takes several vectors a turn, each with its own sum.
 
-    nest sum (i0: 1024) {vector i0 x16}      =>   nest sum (i0: 1024) {vector i0 x16 8}
-      for k0: 4096 { r0 = sum x[k0, i0] }           for k0: 4096 { ... }
+    nest sum (i0: 1024) {vector i0 x16}
+      for k0: 4096 { r0 = sum x[k0, i0] }
+                                                =>
+    nest sum (i0: 1024) {vector i0 x16, 8 at once}
+      for k0: 4096 { r0 = sum x[k0, i0] }
 
 An addition waits for the one before it: a sum in one register adds a vector every four
 cycles, though two could be added in each. Sums down the columns of a matrix gain more:

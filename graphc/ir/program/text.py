@@ -98,9 +98,10 @@ def nest_lines(
     if nest.schedule is not None:
         s = nest.schedule
         parts = [s.strategy, *([f"{s.rows} by"] if s.rows else []), s.axis or "one"]
-        parts += [f"x{s.lanes}", *([str(s.vectors)] if s.vectors > 1 else [])]
-        notes = ["serial"] * (not s.parallel) + [s.far] * bool(s.far)
-        how = f" {{{', '.join([' '.join(parts), *notes])}}}"
+        parts.append(f"x{s.lanes}")
+        several = f"{s.vectors} at once" if s.vectors > 1 else ""
+        notes = [several, "" if s.parallel else "serial", s.far]
+        how = f" {{{', '.join([' '.join(parts), *filter(None, notes)])}}}"
     lines = [f"{pad}nest {nest.name} ({axes}){how}{_note(nest)}"]
     for phase in nest.phases:
         lines += _phase(nest, phase, pad + "  ")
