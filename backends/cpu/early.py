@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from graphc.backends.cpu.writer import Writer
 from graphc.ir.program import Phase
-from graphc.ir.scalar import Load, axes_of, load, walk
+from graphc.ir.scalar import Expr, Load, axes_of, load, walk
 from graphc.passes.schedule import stride
 from graphc.passes.widen import work_of
 
@@ -45,18 +45,19 @@ def early(writer: Writer, phase: Phase) -> dict[str, str]:
         if isinstance(e, Load) and e.buffer not in nest.writes:
             readers = [p for p in nest.phases if e in walk(*p.roots)]
             if phase is max(readers, key=work_of):
-                found.update(_later(writer, phase, e))
+                found.update(_later(writer, phase, e.buffer, e))
     sums = any(p.reduces for p in nest.phases)
     for s in phase.stores if phase.axes or not sums else ():
         writers = [
             p for p in nest.phases if any(s.buffer == x.buffer for x in p.stores)
         ]
         if phase is writers[0] and s.buffer not in writer.past:
-            found.update(_later(writer, phase, load(s.buffer, s.index, s.value.dtype)))
+            element = load(s.buffer, s.index, s.value.dtype)
+            found.update(_later(writer, phase, s.buffer, element))
     return found
 
 
-def _later(writer: Writer, phase: Phase, e: Load) -> dict[str, str]:
+def _later(writer: Writer, phase: Phase, buffer: str, e: Expr) -> dict[str, str]:
     """Return how far away, in elements, the next accesses like this one lie.
 
     Not where it is the same at all points of the outermost axis, and stays near. In a
@@ -68,12 +69,12 @@ def _later(writer: Writer, phase: Phase, e: Load) -> dict[str, str]:
     last = nest.axes[-1].name
     across = nest.schedule is not None and nest.schedule.axis == last
     if across and not phase.axes:
-        return {e.buffer: str(SOON)}
+        return {buffer: str(SOON)}
     name = phase.axes[-1].name if across else last
-    step = stride(writer.program.buffers[e.buffer], e.args, name)
+    step = stride(writer.program.buffers[buffer], e.args, name)
     if step is None or step == 0:
         return {}
-    pointer = writer.arguments.buffer(e.buffer)
+    pointer = writer.arguments.buffer(buffer)
     row = writer.arguments.factor(f"{pointer}_{name}", step)
     far = f"{ROWS} * {row}" if across else f"min(max({row}, {SOON}), {LATE})"
-    return {e.buffer: far}
+    return {buffer: far}

@@ -81,10 +81,17 @@ class VectorNest:
         outer = axes[:-1] if self.across else axes
         counts = [w.extent(a) for a in outer]
         reduces = any(p.reduces or p.axes for p in self.nest.phases)
+        skew = ""
         if self.across:
             length = self.lanes * (self.vectors if reduces else BLOCK)
             n = w.extent(axes[-1])
-            w.line(f"blocks = (n_{axes[-1].name} + {length - 1}) // {length}")
+            if w.past and not outer:
+                # Blocks begin where whole vectors fill whole lines.
+                (streamed,) = w.past
+                skew = "skew"
+                w.line(f"{skew} = {w.use('lead')}({w.arguments.buffer(streamed)})")
+            total = f"{n} + {skew}" if skew else n
+            w.line(f"blocks = ({total} + {length - 1}) // {length}")
             counts.append("blocks")
         w.line(f"points = {' * '.join(counts)}")
         w.use("share")
@@ -104,10 +111,12 @@ class VectorNest:
                 w.mask = "m"
                 self._phases()
                 return
-            w.line(f"end = min(block * {length} + {length}, {n})")
-            head = f"for {name} in range(block * {length}, end, {self.lanes}):"
+            start = f"block * {length} - {skew}" if skew else f"block * {length}"
+            w.line(f"end = min({start} + {length}, {n})")
+            head = f"for {name} in range({start}, end, {self.lanes}):"
             with w.loop(head, name, mask="m"):
-                w.line(f"m = mask({n} - {name}, {self.lanes})")
+                below = f" & ~mask(-{name}, {self.lanes})" if skew else ""
+                w.line(f"m = mask({n} - {name}, {self.lanes}){below}")
                 self._phases()
 
     # --- vectors side by side -----------------------------------------------------

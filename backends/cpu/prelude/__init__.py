@@ -45,6 +45,7 @@ from .scans import cumprod as cumprod
 from .scans import cumsum as cumsum
 from .scans import linear_recurrence as linear_recurrence
 from .streaming import drain as drain
+from .streaming import lead as lead
 from .streaming import load_ahead as load_ahead
 from .streaming import store_ahead as store_ahead
 from .streaming import stream as stream

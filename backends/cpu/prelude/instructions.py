@@ -88,17 +88,17 @@ def near_inverse(x: Lanes) -> Lanes:
 def _call(name: str, x: Lanes, *others: Any) -> Lanes:
     """Call an instruction on x and others; "pass" is what lanes that are off become."""
     builder, lanes = x.builder, x.type.count
-    vectors = {i: v for i, v in enumerate((x, *others)) if isinstance(v, Lanes | float)}
+
+    def argument(other: Any, first: int) -> ir.Value:
+        if isinstance(other, Lanes):
+            return _sixteen(other, first)
+        if isinstance(other, float):
+            return constant(WIDE, other)
+        return ir.Constant(WIDE, None) if other == "pass" else other
+
     parts = []
     for first in range(0, lanes, 16):
-        values: list[ir.Value] = []
-        for i, other in enumerate((x, *others)):
-            if isinstance(vectors.get(i), Lanes):
-                values.append(_sixteen(vectors[i], first))
-            elif i in vectors:
-                values.append(constant(WIDE, other))
-            else:
-                values.append(ir.Constant(WIDE, None) if other == "pass" else other)
+        values = [argument(other, first) for other in (x, *others)]
         function = declare(
             builder, f"llvm.x86.avx512.{name}", WIDE, [v.type for v in values]
         )

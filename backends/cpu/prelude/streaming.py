@@ -20,6 +20,7 @@ from .vector import (
     alignment,
     is_pointer,
     read,
+    stored_type,
     to_memory,
     vector_type,
     write,
@@ -131,7 +132,7 @@ def _stream(
 
 def _bytes(type_: ir.VectorType, size: int) -> int:
     """Return the bytes of a vector, at most those of the largest register."""
-    return min(type_.count * size, 64)
+    return min(int(type_.count) * size, 64)
 
 
 def _past(
@@ -150,6 +151,20 @@ def _past(
             part, builder.bitcast(at, kind.as_pointer()), align=min(align, 64)
         )
         store.set_metadata("nontemporal", temporal)
+
+
+@intrinsic
+def lead(typingctx, ptr):  # type: ignore[no-untyped-def]
+    """Return how many elements lie between the beginning of a cache line and ptr[0]."""
+    if not is_pointer(ptr):
+        return None
+
+    def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
+        size = alignment(stored_type(ptr.dtype, 1)).constant
+        rest = builder.and_(builder.ptrtoint(values[0], I64), ir.Constant(I64, 63))
+        return builder.udiv(rest, ir.Constant(I64, size))
+
+    return types.int64(ptr), codegen
 
 
 @intrinsic

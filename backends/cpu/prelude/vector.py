@@ -276,7 +276,8 @@ def iota(typingctx, start, m):  # type: ignore[no-untyped-def]
 # ---- memory --------------------------------------------------------------------------
 
 
-def _stored_type(dtype: types.Type, lanes: int) -> ir.VectorType:
+def stored_type(dtype: types.Type, lanes: int) -> ir.VectorType:
+    """Return the type of lanes in memory."""
     element = I8 if dtype == types.boolean else _LLVM[dtype]
     return ir.VectorType(element, lanes)
 
@@ -306,7 +307,7 @@ def read(
 ) -> ir.Value:
     """Append a masked load or gather; lanes that are off become zero."""
     lanes = m.type.count
-    type_ = _stored_type(dtype, lanes)
+    type_ = stored_type(dtype, lanes)
     where = "p0" if kind == "load" else f"v{lanes}p0"
     function = declare(
         builder,
@@ -348,7 +349,7 @@ def _addresses(
     the shift and the addition cost nothing.
     """
     lanes = index.type.count
-    size = alignment(_stored_type(dtype, lanes)).constant
+    size = alignment(stored_type(dtype, lanes)).constant
     base = broadcast(builder, builder.ptrtoint(pointer, I64), lanes)
     address = builder.add(base, builder.mul(index, constant(index.type, size)))
     return builder.inttoptr(address, ir.VectorType(pointer.type, lanes))
