@@ -168,8 +168,14 @@ class Nest:
 
     @cached_property
     def reads(self) -> tuple[str, ...]:
-        """The buffers it reads, in order."""
-        found = [e.buffer for e in self.exprs if isinstance(e, Load)]
+        """The buffers it reads, in order; not elements that it has written itself."""
+        found: list[str] = []
+        own: set[tuple[object, ...]] = set()
+        for p in self.phases:
+            loads = [e for e in walk(*p.roots) if isinstance(e, Load)]
+            found += [e.buffer for e in loads if (e.buffer, e.args, p.axes) not in own]
+            stores = [s for s in p.stores if not s.accumulate]
+            own.update((s.buffer, s.index, p.axes) for s in stores)
         found += [s.buffer for p in self.phases for s in p.stores if s.accumulate]
         return tuple(dict.fromkeys(found))
 
