@@ -14,6 +14,7 @@ from graphc.passes import (
     decompose,
     fuse,
     hoist,
+    keep,
     lower,
     merge_scans,
     order,
@@ -24,6 +25,7 @@ from graphc.passes import (
     simplify,
     stabilize,
     unroll_jam,
+    widen,
 )
 from graphc.passes.pipeline import DEFAULT as DEFAULT
 from graphc.passes.pipeline import Stage as Stage
@@ -42,6 +44,7 @@ __all__ = [
     "decompose",
     "fuse",
     "hoist",
+    "keep",
     "lower",
     "merge_scans",
     "order",
@@ -52,4 +55,5 @@ __all__ = [
     "simplify",
     "stabilize",
     "unroll_jam",
+    "widen",
 ]

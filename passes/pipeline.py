@@ -43,10 +43,13 @@ PROGRAM_PASSES: tuple[str, ...] = (
     "coalesce",  # before lanes are chosen: rows of ten would fill no vector
     "schedule",  # which axis runs along lanes, which contractions are tiled
     "unroll-jam",  # by what the lanes leave: points that share reads in one
+    "keep",  # before widen: a phase that computes less waits for its sums
+    "widen",  # after unroll-jam, whose sums fill the registers already
     "order",  # statements that need nothing of each other side by side
     "place-barriers",  # after the order is final
     "plan-memory",  # lifetimes end at barriers
 )
+OPTIONAL = ("coalesce", "unroll-jam", "keep", "widen", "order")
 DEFAULT: tuple[str, ...] = (*GRAPH_PASSES, *PROGRAM_PASSES)
 
 
@@ -153,8 +156,8 @@ def _value(text: str) -> Any:
 def complete(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     """Add the default's program passes that come after the last one named.
 
-    Only `coalesce`, `unroll-jam` and `order` may be left out: without the others a
-    program does not run, and those from the first that is missing are added.
+    Only those of `OPTIONAL` may be left out: without the others a program does
+    not run, and those from the first that is missing are added.
     Example:
         >>> [str(s) for s in complete(parse_pipeline("lower,schedule,place-barriers"))]
         ['lower', 'schedule', 'place-barriers', 'plan-memory']
@@ -166,7 +169,7 @@ def complete(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     for i, name in enumerate(PROGRAM_PASSES):
         if name in named:
             start = i + 1
-        elif name not in ("coalesce", "unroll-jam", "order"):
+        elif name not in OPTIONAL:
             break
     return (*steps, *parse_pipeline(PROGRAM_PASSES[start:]))
 

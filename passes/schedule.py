@@ -48,15 +48,37 @@ def choose(nest: Nest, program: Program, target: Target) -> Schedule:
             x.name for x in (found.row, nest.axes[-1], found.depth[-1])
         )
         return Schedule("tile", axis, rows, depth, target.lanes)
-    parallel = bool(nest.axes)
+    parallel, far = bool(nest.axes), _far(nest, program, target)
     candidates = [a.name for a in nest.axes[-1:]]
     last = {p.axes[-1].name for p in nest.phases if p.axes}
     if not any(_one_by_one(s) for p in nest.phases for s in p.stores):
         candidates += sorted(last)[:1] if len(last) == 1 else []
     if not candidates:
-        return Schedule("vector", "", lanes=target.lanes, parallel=parallel)
+        return Schedule("vector", lanes=target.lanes, parallel=parallel, far=far)
     best = min(candidates, key=lambda a: (_cost(nest, program, a, target.lanes), a))
-    return Schedule("vector", best, lanes=target.lanes, parallel=parallel)
+    return Schedule("vector", best, lanes=target.lanes, parallel=parallel, far=far)
+
+
+# The part of the largest cache beyond which data come from afar.
+NEAR = 16
+
+
+def _far(nest: Nest, program: Program, target: Target) -> str:
+    """Return from how far away a nest is known to bring what it touches.
+
+    One that reads by the number of a loop's turn touches a slice, which is near.
+    """
+    loads = [e for e in nest.exprs if isinstance(e, Load)]
+    index = [i for e in loads for i in e.args]
+    index += [i for p in nest.phases for s in p.stores for i in s.index]
+    if not target.cache or any(isinstance(e, Load) for e in walk(*index)):
+        return ""
+    roots = {program.root(n) for n in (*nest.reads, *nest.writes)}
+    sizes = [program.buffers[n].bytes for n in roots]
+    known = [s for s in sizes if isinstance(s, int)]
+    if len(known) < len(sizes) or NEAR * sum(known) < target.cache:
+        return ""
+    return "stream" if sum(known) > target.cache else "ahead"
 
 
 def _is_simple(found: Contraction, nest: Nest) -> bool:

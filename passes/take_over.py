@@ -72,13 +72,18 @@ def _replaced(program: Program, nest: Nest, new: str, ends: set[str]) -> str:
     buffers = program.buffers
     stores = [(i, s) for i, p in enumerate(nest.phases) for s in p.stores]
     stores = [(i, s) for i, s in stores if program.root(s.buffer) == new]
-    if len(stores) != 1:
+    if len({(s.buffer, s.index) for _, s in stores}) != 1:
         return ""
-    ((last, store),) = stores
+    last, store = stores[0]  # later phases may write again what they have read here
     axes = {e.name for e in store.index if isinstance(e, Axis)}
     simple = all(isinstance(e, Axis) or is_uniform(e) for e in store.index)
     every = all(a.name in axes or a.extent == 1 for a in nest.axes)
-    if store.accumulate or store.buffer != new or not simple or not every:
+    if (
+        any(s.accumulate for _, s in stores)
+        or store.buffer != new
+        or not simple
+        or not every
+    ):
         return ""
     reads = [
         (i, e)

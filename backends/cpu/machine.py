@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import cache
+from pathlib import Path
 
 from graphc.backends.cpu.prelude import gemm
 from graphc.ir.target import Target
@@ -12,4 +14,21 @@ from graphc.ir.target import Target
 def target() -> Target:
     """Return the target of this machine."""
     lanes = gemm.shape("float32").lanes
-    return Target("cpu", lanes=lanes, tiles=True, offsets=True, key=f"x{lanes}")
+    return Target(
+        "cpu",
+        lanes=lanes,
+        tiles=True,
+        offsets=True,
+        cache=cache_bytes(),
+        key=f"x{lanes}",
+    )
+
+
+def cache_bytes() -> int:
+    """Return the bytes of the largest cache that a core can use, 0 if unknown."""
+    found = [0]
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        with contextlib.suppress(OSError, ValueError):
+            number, unit = path.read_text().strip()[:-1], path.read_text().strip()[-1]
+            found.append(int(number) * {"K": 1 << 10, "M": 1 << 20}.get(unit, 0))
+    return max(found)

@@ -8,15 +8,23 @@
 
 The lanes run along the last parallel axis (then a point is a block of that axis) or
 along the last axis of each phase (then a point is a row). Which threads compute
-which points changes nothing in the results: no sum crosses a point.
+which points changes nothing in the results: no sum crosses a point. A loop that reduces
+may take several vectors side by side: k0, k0_1, ... under masks m, m_1, ...
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
+from graphc.backends.cpu.early import early, past
 from graphc.backends.cpu.writer import SPLAT, Writer, literal
 from graphc.backends.shared.blocks import first_place, identity
-from graphc.ir.program import LoopAxis, Nest, Phase, Reduce
+from graphc.ir.program import LoopAxis, Nest, Phase, Reduce, Store
 from graphc.ir.program.program import ARGS
+from graphc.ir.scalar import Axis, Expr, Ref, axis, rebuild, ref, walk
+from graphc.passes.widen import is_light
 
 BLOCK = 16  # vectors of an elementwise block: large enough to hide the division
 
@@ -36,10 +44,14 @@ class VectorNest:
     def __init__(self, writer: Writer) -> None:
         schedule = writer.nest.schedule
         assert schedule is not None
+        self.labels = dict(writer.nest.labels)
+        self.nest: Nest = writer.nest.replace(labels=self.labels)
+        writer.nest = self.nest
         self.w = writer
-        self.nest: Nest = writer.nest
         self.lanes = schedule.lanes
+        self.vectors = schedule.vectors
         self.axis = schedule.axis
+        self.far = schedule.far
         names = [a.name for a in self.nest.axes]
         self.across = self.axis in names  # lanes along a parallel axis
         self.w.axis = self.axis if self.across else ""
@@ -55,7 +67,11 @@ class VectorNest:
             w.mask = "one"
             self._phases()
             return
+        if self.far == "stream":
+            w.past = past(w)
         self._points()
+        if w.past:
+            w.line(f"{w.use('drain')}()")
 
     # --- points -------------------------------------------------------------------
 
@@ -64,12 +80,17 @@ class VectorNest:
         axes = self.nest.axes
         outer = axes[:-1] if self.across else axes
         counts = [w.extent(a) for a in outer]
-        length, n = 0, ""
+        reduces = any(p.reduces or p.axes for p in self.nest.phases)
+        length, skew = self.lanes * (self.vectors if reduces else BLOCK), ""
         if self.across:
-            reduces = any(p.reduces or p.axes for p in self.nest.phases)
-            length = self.lanes if reduces else self.lanes * BLOCK
             n = w.extent(axes[-1])
-            w.line(f"blocks = (n_{axes[-1].name} + {length - 1}) // {length}")
+            if w.past and not outer:
+                # Blocks begin where whole vectors fill whole lines.
+                (streamed,) = w.past
+                skew = "skew"
+                w.line(f"{skew} = {w.use('lead')}({w.arguments.buffer(streamed)})")
+            total = f"{n} + {skew}" if skew else n
+            w.line(f"blocks = ({total} + {length - 1}) // {length}")
             counts.append("blocks")
         w.line(f"points = {' * '.join(counts)}")
         w.use("share")
@@ -78,85 +99,164 @@ class VectorNest:
         several = len(names) > 1
         if several:
             # A division takes as long as a vector of work: one here, no more below.
-            some = [f"max({count}, 1)" for count in counts]
-            w.decode(names, some, "first")
+            w.decode(names, [f"max({count}, 1)" for count in counts], "first")
         with w.loop("for u in range(first, last):", *(a.name for a in outer)):
             if not several:
                 w.line(f"{names[0]} = u")
-            self._point(length, n)
+            if not self.across:
+                w.mask = "one"
+                self._phases()
+            elif reduces:
+                self._block(length)
+            else:
+                self._stretch(length, skew)
             if several:
                 w.advance(names, counts)
 
-    def _point(self, length: int, n: str) -> None:
-        """Write what is done at a point, or in a block of the last axis."""
-        w = self.w
-        if not self.across:
-            w.mask = "one"
-            self._phases()
-            return
-        name = self.nest.axes[-1].name
-        if length == self.lanes:
-            w.line(f"{name} = block * {length}")
-            w.line(f"m = mask({n} - {name}, {self.lanes})")
-            w.mask = "m"
-            w.blocks[-1].axes.add(name)
-            self._phases()
-            return
-        w.line(f"end = min(block * {length} + {length}, {n})")
-        head = f"for {name} in range(block * {length}, end, {self.lanes}):"
+    def _block(self, length: int) -> None:
+        """Write what is done for vectors side by side along the last axis."""
+        w, last = self.w, self.nest.axes[-1]
+        w.line(f"{last.name} = block * {length}")
+        w.blocks[-1].axes.add(last.name)
+        self._side_by_side(last.name, w.extent(last), self.vectors)
+        w.mask = "m"
+        self._phases()
+
+    def _stretch(self, length: int, skew: str) -> None:
+        """Write the loop over the vectors of a block of the last axis."""
+        w, last = self.w, self.nest.axes[-1]
+        name, n = last.name, w.extent(last)
+        start = f"block * {length} - {skew}" if skew else f"block * {length}"
+        w.line(f"end = min({start} + {length}, {n})")
+        head = f"for {name} in range({start}, end, {self.lanes}):"
         with w.loop(head, name, mask="m"):
-            w.line(f"m = mask({n} - {name}, {self.lanes})")
+            below = f" & ~mask(-{name}, {self.lanes})" if skew else ""
+            w.line(f"m = mask({n} - {name}, {self.lanes}){below}")
             self._phases()
+
+    # --- vectors side by side -----------------------------------------------------
+
+    def _side_by_side(self, name: str, n: str, vectors: int) -> None:
+        """Write the masks of vectors side by side, and where they begin."""
+        w = self.w
+        w.line(f"m = mask({n} - {name}, {self.lanes})")
+        for k in range(1, vectors):
+            w.line(f"{_at(name, k)} = {name} + {k * self.lanes}")
+            w.line(f"{_at('m', k)} = mask({n} - {_at(name, k)}, {self.lanes})")
+            w.blocks[-1].axes.add(_at(name, k))
+
+    def _vectors(self, phase: Phase) -> int:
+        """Return how many vectors a phase computes side by side."""
+        if self.across or (self._along(phase) and is_light(phase)):
+            return self.vectors
+        return 1
+
+    def _moved(self, root: Expr, k: int) -> Expr:
+        """Return what an expression of the first vector is in vector k."""
+        if k == 0:
+            return root
+
+        def change(old: Expr, _: tuple[Expr, ...]) -> Expr | None:
+            if isinstance(old, Axis) and old.name == self.axis:
+                return axis(_at(old.name, k))
+            if isinstance(old, Ref) and self.across:
+                return ref(_at(old.name, k), old.dtype)
+            return None
+
+        def moved(e: Expr) -> Expr:
+            new = rebuild(e, change)
+            if e in self.labels:
+                self.labels.setdefault(new, self.labels[e])
+            return new
+
+        for part in walk(root):
+            moved(part)
+        return moved(root)
+
+    def _reduce(self, r: Reduce, k: int) -> Reduce:
+        values = tuple(self._moved(v, k) for v in r.values)
+        return replace(r, name=_at(r.name, k), values=values)
+
+    def _store(self, s: Store, k: int) -> Store:
+        index = tuple(self._moved(i, k) for i in s.index)
+        return replace(s, index=index, value=self._moved(s.value, k))
 
     # --- phases -------------------------------------------------------------------
 
     def _phases(self) -> None:
         for phase in self.nest.phases:
-            locals_ = [self._begin(r) for r in phase.reduces]
-            self._loops(phase, list(phase.axes), locals_)
-            for r, local in zip(phase.reduces, locals_, strict=True):
-                self._end(phase, r, local)
+            vectors = self._vectors(phase)
+            copies = [
+                replace(
+                    phase,
+                    reduces=tuple(self._reduce(r, k) for r in phase.reduces),
+                    stores=tuple(self._store(s, k) for s in phase.stores),
+                )
+                for k in range(vectors)
+            ]
+            for k, copy in enumerate(copies):
+                with self._vector(k):
+                    for r in copy.reduces:
+                        self._begin(r)
+            self.w.early = early(self.w, phase) if self.far else {}
+            self._loops(copies, list(phase.axes))
+            if self._along(phase):
+                self._join(phase, vectors)
+            for copy in copies[: vectors if self.across else 1]:
+                for r in copy.reduces:
+                    self._end(copy, r)
+
+    def _vector(self, k: int) -> AbstractContextManager[None]:
+        """Write what follows for one of the vectors side by side."""
+        w = self.w
+        if k == 0 or not w.axis:
+            return nullcontext()
+        m = _at("m", k)
+        return w.lane_axis(_at(self.axis, k), m, m)
 
     def _along(self, phase: Phase) -> bool:
         """Whether a phase's last axis runs along the lanes."""
         return bool(phase.axes) and phase.axes[-1].name == self.axis and not self.across
 
-    def _loops(
-        self, phase: Phase, axes: list[LoopAxis], locals_: list[tuple[str, ...]]
-    ) -> None:
+    def _loops(self, copies: Sequence[Phase], axes: list[LoopAxis]) -> None:
         w = self.w
         if not axes:
-            self._body(phase, locals_)
+            self._body(copies)
             return
+        phase = copies[0]
         a, *rest = axes
         n = w.extent(a, phase)
         if not rest and self._along(phase):
-            with w.loop(
-                f"for {a.name} in range(0, {n}, {self.lanes}):", a.name, mask="m"
-            ):
-                w.line(f"m = mask({n} - {a.name}, {self.lanes})")
+            step = self.lanes * len(copies)
+            with w.loop(f"for {a.name} in range(0, {n}, {step}):", a.name, mask="m"):
+                self._side_by_side(a.name, n, len(copies))
                 w.axis = self.axis
-                self._body(phase, locals_)
-                w.axis = self.axis if self.across else ""
+                self._body(copies)
+                w.axis = ""
             return
         with w.loop(f"for {a.name} in range({n}):", a.name):
-            self._loops(phase, rest, locals_)
+            self._loops(copies, rest)
 
-    def _body(self, phase: Phase, locals_: list[tuple[str, ...]]) -> None:
+    def _body(self, copies: Sequence[Phase]) -> None:
         w = self.w
-        for r, local in zip(phase.reduces, locals_, strict=True):
-            self._step(phase, r, local)
-        # Values first: what a phase stores it does not read again.
-        stores = [(s, w.vector(s.value)) for s in phase.stores]
-        for s, _ in stores:
-            if s.accumulate:
-                w.accumulate(s.buffer, s.index, s.value)
-            else:
-                w.store(s.buffer, s.index, s.value)
+        for k, phase in enumerate(copies):
+            with self._vector(k):
+                for r in phase.reduces:
+                    self._step(phase, r)
+                # Values first: what a phase stores it does not read again.
+                for s in phase.stores:
+                    w.vector(s.value)
+        for k, phase in enumerate(copies):
+            with self._vector(k):
+                for s in phase.stores:
+                    if s.accumulate:
+                        w.accumulate(s.buffer, s.index, s.value)
+                    else:
+                        w.store(s.buffer, s.index, s.value)
 
     # --- reductions ---------------------------------------------------------------
 
-    def _begin(self, r: Reduce) -> tuple[str, ...]:
+    def _begin(self, r: Reduce) -> None:
         w = self.w
         dtype = r.values[0].dtype
         splat = w.use(SPLAT[dtype.name])
@@ -164,38 +264,47 @@ class VectorNest:
         w.line(f"{r.name} = {splat}({start}, full)")
         if r.monoid in ARGS:
             w.line(f"{r.name}_at = {w.vector(first_place(self.nest, r.values))}")
-            return r.name, f"{r.name}_at"
-        return (r.name,)
 
-    def _step(self, phase: Phase, r: Reduce, local: tuple[str, ...]) -> None:
+    def _step(self, phase: Phase, r: Reduce) -> None:
         w = self.w
         values = [w.vector(v) for v in r.values]
-        partial = self._along(phase)
+        inside = w.inside if self._along(phase) else ""
         if r.monoid in ARGS:
-            best, at = local
+            best, at = r.name, f"{r.name}_at"
             better = w.name("b")
             beats = w.use(f"beats_{r.monoid[3:]}")
             test = f"{beats}({best}, {values[0]})"
-            w.line(f"{better} = {test}" + (" & m" if partial else ""))
+            w.line(f"{better} = {test}" + (f" & {inside}" if inside else ""))
             w.use("select")
             w.line(f"{best} = select({better}, {values[0]}, {best})")
             w.line(f"{at} = select({better}, {values[1]}, {at})")
             return
-        combine = COMBINE[r.monoid]
-        if r.monoid in ("max", "min"):
-            w.use(f"{r.monoid}imum")
-        new = combine.format(r.name, values[0])
-        if partial and not (r.monoid == "sum" and w.zero_when_off(r.values[0])):
+        new = self._combined(r, r.name, values[0])
+        if inside and not (r.monoid == "sum" and w.zero_when_off(r.values[0])):
             w.use("select")
-            w.line(f"{r.name} = select(m, {new}, {r.name})")
+            w.line(f"{r.name} = select({inside}, {new}, {r.name})")
         else:
             w.line(f"{r.name} = {new}")
 
-    def _end(self, phase: Phase, r: Reduce, local: tuple[str, ...]) -> None:
+    def _combined(self, r: Reduce, a: str, b: str) -> str:
+        if r.monoid in ("max", "min"):
+            self.w.use(f"{r.monoid}imum")
+        return COMBINE[r.monoid].format(a, b)
+
+    def _join(self, phase: Phase, vectors: int) -> None:
+        """Bring the accumulators of vectors side by side together, in pairs."""
+        while vectors > 1:
+            vectors //= 2
+            for r in phase.reduces:
+                for k in range(vectors):
+                    one, other = _at(r.name, k), _at(r.name, k + vectors)
+                    self.w.line(f"{one} = {self._combined(r, one, other)}")
+
+    def _end(self, phase: Phase, r: Reduce) -> None:
         """Bring the lanes together where the phase ran along them."""
         w = self.w
         if r.monoid in ARGS:
-            best, at = local
+            best, at = r.name, f"{r.name}_at"
             if self._along(phase):
                 whole = w.use(f"h{r.monoid}")
                 w.line(f"_, {at}_0 = {whole}({best}, {at}, full)")
@@ -208,3 +317,8 @@ class VectorNest:
             splat = w.use(SPLAT[dtype.name])
             w.line(f"{r.name} = {splat}({horizontal}({r.name}), full)")
         w.define(r.name, r.name)
+
+
+def _at(name: str, k: int) -> str:
+    """Return what a local of the first vector is called in vector k."""
+    return f"{name}_{k}" if k else name

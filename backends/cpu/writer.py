@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from graphc.backends.cpu.guards import guarded
 from graphc.backends.shared.blocks import INFIX, BlockWriter, times
@@ -29,7 +29,7 @@ from graphc.ir.scalar import (
     literal_text,
     walk,
 )
-from graphc.ir.types import DType, bool_
+from graphc.ir.types import DType, bool_, float32
 
 CALLS = {
     "neg": "neg",
@@ -88,12 +88,17 @@ def literal(value: float | bool, dtype: DType) -> str:
 class Writer(BlockWriter):
     """Writes statements on vectors.
 
-    axis: the axis along lanes, empty where none is open. mask: the lanes that the
-    innermost block stores; `m` are those along the axis, `full` all, `one` the first.
+    axis: the axis along lanes, empty where none is open; inside: the lanes that exist
+    along it. mask: the lanes that the innermost block stores; `full` are all, `one` is
+    the first. early: of which buffers reads ask for what comes later, and how far away
+    that is; past: the buffers that are written past the caches.
     """
 
     lanes: int
     axis: str = ""
+    inside: str = "m"
+    early: dict[str, str] = field(default_factory=dict)
+    past: frozenset[str] = frozenset()
     mask: str = "full"
 
     @contextmanager
@@ -103,6 +108,14 @@ class Writer(BlockWriter):
         with self.block(head, *axes):
             yield
         self.mask = before
+
+    @contextmanager
+    def lane_axis(self, axis: str, inside: str = "m", mask: str = "") -> Iterator[None]:
+        """Let lanes run along another axis for a while."""
+        before = self.axis, self.inside, self.mask
+        self.axis, self.inside, self.mask = axis, inside, mask or self.mask
+        yield
+        self.axis, self.inside, self.mask = before
 
     # --- vectors ------------------------------------------------------------------
 
@@ -126,7 +139,7 @@ class Writer(BlockWriter):
             return
         depth = self.home(e)
         along = bool(self.axis) and self.axis in self._axes_upto(depth)
-        mask = "m" if along else "full"
+        mask = self.inside if along else "full"
         text = self._vector_text(e, mask)
         local = self._refs[e.name] if isinstance(e, Ref) else self.name()
         if not isinstance(e, Ref):
@@ -162,6 +175,9 @@ class Writer(BlockWriter):
             return f"{self.use(CAST[e.dtype.name])}({args[0]})"
         if e.prim == "logical_not":
             return f"~{args[0]}"
+        if e.prim == "div" and e.dtype is float32 and self._once(e.args[1], e):
+            inverse = self.vector(const(1.0, float32) / e.args[1])
+            return f"{self.use('quotient')}({args[0]}, {args[1]}, {inverse})"
         if e.prim in INFIX:
             return f"{args[0]} {INFIX[e.prim]} {args[1]}"
         if e.prim.startswith("philox"):
@@ -177,6 +193,10 @@ class Writer(BlockWriter):
             return read
         return f"{self.use('select')}({self._find(test)}, {read}, {self._find(other)})"
 
+    def _once(self, e: Expr, user: Expr) -> bool:
+        """Whether an expression is computed once for many turns of its user."""
+        return self.home(e) < self.home(user)
+
     # --- memory -------------------------------------------------------------------
 
     def load(self, e: Load, mask: str) -> str:
@@ -189,6 +209,9 @@ class Writer(BlockWriter):
         if step == "0":
             return f"{self.use('load1')}({pointer}, {offset}, {mask})"
         if step == "1":
+            if e.buffer in self.early:
+                read, later = self.use("load_ahead"), self.early[e.buffer]
+                return f"{read}({pointer}, {offset}, {mask}, {later})"
             return f"{self.use('load')}({pointer}, {offset}, {mask})"
         if self.program.buffers[e.buffer].step(e.args, self.axis) == 2:
             return f"{self.use('every_other')}({pointer}, {offset}, {mask})"
@@ -208,7 +231,12 @@ class Writer(BlockWriter):
         if where:
             text = f"{self.use('scatter')}({pointer}, {where}, {local}, {self.mask})"
         else:
-            text = f"{self.use('store')}({pointer}, {offset}, {local}, {self.mask})"
+            past = buffer in self.past and self.mask != "one"
+            what = f"{pointer}, {offset}, {local}, {self.mask}"
+            if buffer in self.early and self.mask != "one":
+                text = f"{self.use('store_ahead')}({what}, {self.early[buffer]})"
+            else:
+                text = f"{self.use('stream' if past else 'store')}({what})"
         self.line(text)
 
     def accumulate(self, buffer: str, index: Sequence[Expr], value: Expr) -> None:

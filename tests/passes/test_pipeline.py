@@ -17,7 +17,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.nodes import Node
 from graphc.ir.program import Program
 from graphc.passes import PASSES, complete, parse_pipeline, run_pipeline
-from graphc.passes.pipeline import GRAPH_PASSES, PROGRAM_PASSES
+from graphc.passes.pipeline import GRAPH_PASSES, OPTIONAL, PROGRAM_PASSES
 
 
 @pytest.fixture(autouse=True)
@@ -143,8 +143,7 @@ def test_a_pipeline_is_completed_with_the_steps_that_are_left(text, added) -> No
 
 
 def test_what_only_makes_faster_may_be_left_out_of_a_program() -> None:
-    faster = ("coalesce", "unroll-jam", "order")
-    without = [p for p in PROGRAM_PASSES if p not in faster]
+    without = [p for p in PROGRAM_PASSES if p not in OPTIONAL]
     assert [s.run.name for s in complete(parse_pipeline(without))] == without
     risky = complete(parse_pipeline("lower,schedule,plan-memory"))
     assert [s.run.name for s in risky[3:]] == list(PROGRAM_PASSES[3:])

@@ -16,7 +16,7 @@ from numba.core import types
 from numba.core.extending import intrinsic, lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 
-from .division import floor_divide, remainder
+from .division import by_inverse, floor_divide, remainder
 from .lanes import DOUBLE, FLOAT, I32, I64, Lanes, call_shared, constant
 from .lanes import fma as _fma
 from .lanes import select as _select
@@ -179,6 +179,12 @@ def vector_function(
 def fma(a: Lanes, b: Lanes, c: Lanes) -> Lanes:
     """Compute a * b + c, rounded once."""
     return _fma(a, b, c)
+
+
+@vector_function(3, _is_float)
+def quotient(a: Lanes, b: Lanes, inverse: Lanes) -> Lanes:
+    """Divide a by b, of which the inverse is known: the same b for many a."""
+    return by_inverse(a, b, inverse)
 
 
 @vector_function(1, _is_number)

@@ -13,6 +13,7 @@ from .arith import floor as floor
 from .arith import maximum as maximum
 from .arith import minimum as minimum
 from .arith import neg as neg
+from .arith import quotient as quotient
 from .arith import round_even as round_even
 from .arith import select as select
 from .arith import sign as sign
@@ -44,6 +45,11 @@ from .scans import cumextremum as cumextremum
 from .scans import cumprod as cumprod
 from .scans import cumsum as cumsum
 from .scans import linear_recurrence as linear_recurrence
+from .streaming import drain as drain
+from .streaming import lead as lead
+from .streaming import load_ahead as load_ahead
+from .streaming import store_ahead as store_ahead
+from .streaming import stream as stream
 from .tiling import bands as bands
 from .tiling import fetch as fetch
 from .tiling import panel_place as panel_place

@@ -4,8 +4,9 @@
     python ulp.py --show
 
 The reference is the C library's float64 function, which is exact for this purpose.
-The results stand in `ulp.json` beside this file, each with a hash of the files that
-decide it.
+Every kind of arithmetic that this processor has is tried (see `instructions.py`). The
+results stand in `ulp.json` beside this file, by kind and function, each with a hash of
+the files that decide it.
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "vwide": ("vpower.py", "vwide.py"),
     "vinverse": ("vtrig.py", "vinverse.py"),
 }
-SHARED = ("lanes.py", "vmath.py")
+SHARED = ("instructions.py", "lanes.py", "vmath.py")
 CHUNK = 1 << 20
+# How many ulp of float32 make 1, by exponent from -126 on.
+ULPS = 2.0 ** (23 - np.arange(-126, 128))
 Floats = NDArray[np.float32]
 
 
@@ -103,24 +106,33 @@ def digest(name: str) -> str:
 
 
 @njit(error_model="numpy")
-def _worst(reference, inputs, got, worst):  # type: ignore[no-untyped-def]
-    """Raise worst = [error in ulp, its input] by the results got for the inputs."""
+def _exact(reference, inputs, true):  # type: ignore[no-untyped-def]
+    """Fill in what the function is of the inputs."""
+    for k in range(true.size):
+        true[k] = reference(np.float64(inputs[k]))
+
+
+@njit(error_model="numpy")
+def _worst(exact, bits, inputs, got, worst):  # type: ignore[no-untyped-def]
+    """Raise worst = [error in ulp, its input] by the results got for the inputs.
+
+    bits: those of `exact`, in which its exponent stands.
+    """
     for k in range(got.size):
-        x = np.float64(inputs[k])
-        true, y = reference(x), np.float64(got[k])
+        true, y = exact[k], np.float64(got[k])
         if np.isnan(true) or np.isnan(y):
             error = 0.0 if np.isnan(true) and np.isnan(y) else np.inf
         else:
             # inf counts as the number that follows the largest one.
             limit = 2.0**128
             a, b = max(min(true, limit), -limit), max(min(y, limit), -limit)
-            exponent = max(math.frexp(a)[1] - 1, -126)
-            error = abs(a - b) / 2.0 ** (min(exponent, 127) - 23)
+            exponent = min(max((bits[k] >> 52 & 0x7FF) - 1023, -126), 127)
+            error = abs(a - b) * ULPS[exponent + 126]
             if np.float32(true) == 0 and np.signbit(true) != np.signbit(y):
                 error = max(error, 0.999) + 100.0
         if error > worst[0]:
             worst[0] = error
-            worst[1] = x
+            worst[1] = np.float64(inputs[k])
 
 
 def kernel(function: Any, lanes: int = 16) -> Any:
@@ -141,34 +153,57 @@ def kernel(function: Any, lanes: int = 16) -> Any:
 
 
 class Checker:
-    """The compiled function of a name and its reference."""
+    """The compiled function of a name, in a kind of arithmetic, and its reference."""
 
-    def __init__(self, name: str, lanes: int = 16) -> None:
-        """Compile both, for vectors of so many lanes."""
+    def __init__(self, name: str, lanes: int = 16, kind: str = "") -> None:
+        """Compile both, for vectors of so many lanes; the processor's kind if ""."""
+        instructions = _prelude("instructions")
         module, self.reference = REFERENCES[name]
-        self.kernel = kernel(getattr(_prelude(module), name), lanes)
+        with instructions.using(kind or instructions.native_kind()):
+            self.kernel = kernel(getattr(_prelude(module), name), lanes)
         self.worst = np.zeros(2)
 
-    def __call__(self, x: Floats) -> Floats:
+    def exact(self, x: Floats) -> NDArray[np.float64]:
+        """Return what the function is."""
+        true = np.empty(x.shape)
+        _exact(self.reference, x, true)
+        return true
+
+    def __call__(self, x: Floats, true: NDArray[np.float64] | None = None) -> Floats:
         """Compute the function and remember the largest error so far."""
         y = np.empty_like(x)
         table = np.array([x.ctypes.data, y.ctypes.data], np.int64)
         self.kernel.ctypes(table.ctypes.data_as(POINTER(c_int64)), x.size)
-        _worst(self.reference, x, y, self.worst)
+        true = self.exact(x) if true is None else true
+        _worst(true, true.view(np.int64), x, y, self.worst)
         return y
 
 
-def check_all(name: str) -> dict[str, float | str]:
-    """Try every float32 and return {"ulp": the worst error, "at": its input, "hash"}.
+def kinds() -> tuple[str, ...]:
+    """Return the kinds of arithmetic that this processor has."""
+    instructions = _prelude("instructions")
+    return tuple(dict.fromkeys(("portable", instructions.native_kind())))
+
+
+def check_all(name: str) -> dict[str, dict[str, float | str]]:
+    """Try every float32 and return, by kind, {"ulp": the worst, "at": input, "hash"}.
 
     A difference in NaN counts as infinite, a zero of the wrong sign as more than 100.
     """
-    check, sources = Checker(name), digest(name)
-    for first in range(-(2**31), 2**31, CHUNK):
-        bits = np.arange(first, first + CHUNK, dtype=np.int64).astype(np.int32)
-        check(bits.view(np.float32))
-    error, at = (float(x) for x in check.worst)
-    return {"ulp": round(error, 4), "at": at, "hash": sources}
+    checks = {kind: Checker(name, kind=kind) for kind in kinds()}
+    first, *_ = checks.values()
+    sources = digest(name)
+    for start in range(-(2**31), 2**31, CHUNK):
+        bits = np.arange(start, start + CHUNK, dtype=np.int64).astype(np.int32)
+        x = bits.view(np.float32)
+        true = first.exact(x)
+        for check in checks.values():
+            check(x, true)
+    found = {kind: map(float, check.worst) for kind, check in checks.items()}
+    return {
+        kind: {"ulp": round(error, 4), "at": at, "hash": sources}
+        for kind, (error, at) in found.items()
+    }
 
 
 def main(arguments: list[str]) -> None:
@@ -176,8 +211,9 @@ def main(arguments: list[str]) -> None:
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if arguments != ["--show"]:
         for name in arguments or REFERENCES:
-            found[name] = check_all(name)
-            print(name, found[name], flush=True)
+            for kind, result in check_all(name).items():
+                found.setdefault(kind, {})[name] = result
+                print(kind, name, result, flush=True)
             RESULTS.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 

@@ -21,6 +21,7 @@ from numba.core import types
 from numba.core.datamodel.models import PrimitiveModel
 from numba.core.extending import intrinsic, register_model
 
+from .instructions import kind
 from .lanes import I8, I32, I64, constant, declare, suffix
 
 DTYPES = (types.float32, types.float64, types.int32, types.int64)
@@ -117,14 +118,15 @@ i64 = _pointer_reader("i64", types.int64, "int64")
 b8 = _pointer_reader("b8", types.boolean, "booleans of one byte")
 
 
-def _is_pointer(type_: types.Type) -> bool:
+def is_pointer(type_: types.Type) -> bool:
+    """Whether a Numba type is a pointer to numbers of one of the dtypes."""
     return isinstance(type_, types.CPointer) and type_.dtype in _LLVM
 
 
 @intrinsic
 def get(typingctx, ptr, i):  # type: ignore[no-untyped-def]
     """Read the scalar ptr[i]."""
-    if not _is_pointer(ptr):
+    if not is_pointer(ptr):
         return None
 
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
@@ -136,7 +138,7 @@ def get(typingctx, ptr, i):  # type: ignore[no-untyped-def]
 @intrinsic
 def put(typingctx, ptr, i, value):  # type: ignore[no-untyped-def]
     """Write a scalar, converted to the pointer's dtype, to ptr[i]."""
-    if not _is_pointer(ptr):
+    if not is_pointer(ptr):
         return None
 
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
@@ -177,10 +179,16 @@ def _lane_numbers(element: ir.IntType, lanes: int) -> ir.Constant:
 
 
 def _build_mask(builder: ir.IRBuilder, n: ir.Value, lanes: int) -> ir.Value:
-    # Clamped to 32 bits first: comparing 64-bit lanes would need twice the registers.
     least, most = ir.Constant(I64, 0), ir.Constant(I64, lanes)
     n = builder.select(builder.icmp_signed("<", n, least), least, n)
     n = builder.select(builder.icmp_signed(">", n, most), most, n)
+    if kind() == "avx512":
+        # Masks are bits there, so none of the units that compute is needed.
+        one = ir.Constant(I64, 1)
+        bits = builder.sub(builder.shl(one, n), one)
+        word = builder.trunc(bits, ir.IntType(lanes))
+        return builder.bitcast(word, ir.VectorType(ir.IntType(1), lanes))
+    # In 32 bits: comparing 64-bit lanes would need twice the registers.
     count = broadcast(builder, builder.trunc(n, I32), lanes)
     return builder.icmp_signed("<", _lane_numbers(I32, lanes), count)
 
@@ -268,7 +276,8 @@ def iota(typingctx, start, m):  # type: ignore[no-untyped-def]
 # ---- memory --------------------------------------------------------------------------
 
 
-def _stored_type(dtype: types.Type, lanes: int) -> ir.VectorType:
+def stored_type(dtype: types.Type, lanes: int) -> ir.VectorType:
+    """Return the type of lanes in memory."""
     element = I8 if dtype == types.boolean else _LLVM[dtype]
     return ir.VectorType(element, lanes)
 
@@ -279,24 +288,26 @@ def _from_memory(builder: ir.IRBuilder, value: ir.Value, dtype: types.Type) -> i
     return value
 
 
-def _to_memory(builder: ir.IRBuilder, value: ir.Value, dtype: types.Type) -> ir.Value:
+def to_memory(builder: ir.IRBuilder, value: ir.Value, dtype: types.Type) -> ir.Value:
+    """Return lanes as they lie in memory: booleans as bytes."""
     if dtype == types.boolean:
         return builder.zext(value, ir.VectorType(I8, value.type.count))
     return value
 
 
-def _alignment(type_: ir.VectorType) -> ir.Constant:
+def alignment(type_: ir.VectorType) -> ir.Constant:
+    """Return the bytes of an element, which pointers are aligned to."""
     element = type_.element
     size = element.width // 8 if isinstance(element, ir.IntType) else 4
     return ir.Constant(I32, 8 if element == ir.DoubleType() else size)
 
 
-def _read(
+def read(
     builder: ir.IRBuilder, kind: str, pointers: ir.Value, m: ir.Value, dtype: types.Type
 ) -> ir.Value:
     """Append a masked load or gather; lanes that are off become zero."""
     lanes = m.type.count
-    type_ = _stored_type(dtype, lanes)
+    type_ = stored_type(dtype, lanes)
     where = "p0" if kind == "load" else f"v{lanes}p0"
     function = declare(
         builder,
@@ -305,11 +316,11 @@ def _read(
         [pointers.type, I32, m.type, type_],
     )
     zero = ir.Constant(type_, None)
-    value = builder.call(function, [pointers, _alignment(type_), m, zero])
+    value = builder.call(function, [pointers, alignment(type_), m, zero])
     return _from_memory(builder, value, dtype)
 
 
-def _write(
+def write(
     builder: ir.IRBuilder,
     kind: str,
     pointers: ir.Value,
@@ -318,7 +329,7 @@ def _write(
     dtype: types.Type,
 ) -> None:
     """Append a masked store or scatter."""
-    value = _to_memory(builder, value, dtype)
+    value = to_memory(builder, value, dtype)
     where = "p0" if kind == "store" else f"v{m.type.count}p0"
     function = declare(
         builder,
@@ -326,7 +337,7 @@ def _write(
         ir.VoidType(),
         [value.type, pointers.type, I32, m.type],
     )
-    builder.call(function, [value, pointers, _alignment(value.type), m])
+    builder.call(function, [value, pointers, alignment(value.type), m])
 
 
 def _addresses(
@@ -338,7 +349,7 @@ def _addresses(
     the shift and the addition cost nothing.
     """
     lanes = index.type.count
-    size = _alignment(_stored_type(dtype, lanes)).constant
+    size = alignment(stored_type(dtype, lanes)).constant
     base = broadcast(builder, builder.ptrtoint(pointer, I64), lanes)
     address = builder.add(base, builder.mul(index, constant(index.type, size)))
     return builder.inttoptr(address, ir.VectorType(pointer.type, lanes))
@@ -347,12 +358,12 @@ def _addresses(
 @intrinsic
 def load(typingctx, ptr, i, m):  # type: ignore[no-untyped-def]
     """Read lanes ptr[i + k]; lanes that are off are 0. Booleans give a Mask."""
-    if not (_is_pointer(ptr) and isinstance(m, Mask)):
+    if not (is_pointer(ptr) and isinstance(m, Mask)):
         return None
 
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
         pointer, i, mask = values
-        return _read(builder, "load", builder.gep(pointer, [i]), mask, ptr.dtype)
+        return read(builder, "load", builder.gep(pointer, [i]), mask, ptr.dtype)
 
     return vector_type(ptr.dtype, m.lanes)(ptr, types.int64, m), codegen
 
@@ -360,14 +371,14 @@ def load(typingctx, ptr, i, m):  # type: ignore[no-untyped-def]
 @intrinsic
 def store(typingctx, ptr, i, value, m):  # type: ignore[no-untyped-def]
     """Write lanes to ptr[i + k]; the dtypes must agree."""
-    if not (_is_pointer(ptr) and isinstance(m, Mask)):
+    if not (is_pointer(ptr) and isinstance(m, Mask)):
         return None
     if value != vector_type(ptr.dtype, m.lanes):
         return None
 
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
         pointer, i, value, mask = values
-        _write(builder, "store", builder.gep(pointer, [i]), value, mask, ptr.dtype)
+        write(builder, "store", builder.gep(pointer, [i]), value, mask, ptr.dtype)
         return context.get_dummy_value()
 
     return types.void(ptr, types.int64, value, m), codegen
@@ -376,7 +387,7 @@ def store(typingctx, ptr, i, value, m):  # type: ignore[no-untyped-def]
 @intrinsic
 def load1(typingctx, ptr, i, m):  # type: ignore[no-untyped-def]
     """Read the one element ptr[i], whatever the mask, and copy it to every lane."""
-    if not (_is_pointer(ptr) and isinstance(m, Mask)):
+    if not (is_pointer(ptr) and isinstance(m, Mask)):
         return None
 
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
@@ -389,7 +400,7 @@ def load1(typingctx, ptr, i, m):  # type: ignore[no-untyped-def]
 @intrinsic
 def gather(typingctx, ptr, index, m):  # type: ignore[no-untyped-def]
     """Read lanes ptr[index[k]] for an int64 vector of indices; lanes off are 0."""
-    if not (_is_pointer(ptr) and isinstance(m, Mask)):
+    if not (is_pointer(ptr) and isinstance(m, Mask)):
         return None
     if index != Vec(types.int64, m.lanes):
         return None
@@ -397,7 +408,7 @@ def gather(typingctx, ptr, index, m):  # type: ignore[no-untyped-def]
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
         pointer, index, mask = values
         pointers = _addresses(builder, pointer, index, ptr.dtype)
-        return _read(builder, "gather", pointers, mask, ptr.dtype)
+        return read(builder, "gather", pointers, mask, ptr.dtype)
 
     return vector_type(ptr.dtype, m.lanes)(ptr, index, m), codegen
 
@@ -405,7 +416,7 @@ def gather(typingctx, ptr, index, m):  # type: ignore[no-untyped-def]
 @intrinsic
 def scatter(typingctx, ptr, index, value, m):  # type: ignore[no-untyped-def]
     """Write lanes to ptr[index[k]]; of lanes with equal indices the last one stays."""
-    if not (_is_pointer(ptr) and isinstance(m, Mask)):
+    if not (is_pointer(ptr) and isinstance(m, Mask)):
         return None
     if index != Vec(types.int64, m.lanes) or value != vector_type(ptr.dtype, m.lanes):
         return None
@@ -413,7 +424,7 @@ def scatter(typingctx, ptr, index, value, m):  # type: ignore[no-untyped-def]
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
         pointer, index, value, mask = values
         pointers = _addresses(builder, pointer, index, ptr.dtype)
-        _write(builder, "scatter", pointers, value, mask, ptr.dtype)
+        write(builder, "scatter", pointers, value, mask, ptr.dtype)
         return context.get_dummy_value()
 
     return types.void(ptr, index, value, m), codegen
@@ -422,7 +433,7 @@ def scatter(typingctx, ptr, index, value, m):  # type: ignore[no-untyped-def]
 @intrinsic
 def strided(typingctx, ptr, i, stride, m):  # type: ignore[no-untyped-def]
     """Read lanes ptr[i + k * stride]; lanes that are off are 0."""
-    if not (_is_pointer(ptr) and isinstance(m, Mask)):
+    if not (is_pointer(ptr) and isinstance(m, Mask)):
         return None
 
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
@@ -432,7 +443,7 @@ def strided(typingctx, ptr, i, stride, m):  # type: ignore[no-untyped-def]
         )
         start = builder.gep(pointer, [i])
         pointers = _addresses(builder, start, step, ptr.dtype)
-        return _read(builder, "gather", pointers, mask, ptr.dtype)
+        return read(builder, "gather", pointers, mask, ptr.dtype)
 
     result = vector_type(ptr.dtype, m.lanes)
     return result(ptr, types.int64, types.int64, m), codegen
@@ -445,7 +456,7 @@ def every_other(typingctx, ptr, i, m):  # type: ignore[no-untyped-def]
     As two reads of neighbours, which take a fraction of the time of a gather. What
     lies between two lanes that are on is read too, what is behind the last is not.
     """
-    if not (_is_pointer(ptr) and isinstance(m, Mask)):
+    if not (is_pointer(ptr) and isinstance(m, Mask)):
         return None
 
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
@@ -455,7 +466,7 @@ def every_other(typingctx, ptr, i, m):  # type: ignore[no-untyped-def]
         numbers = [(k + 1) // 2 for k in range(2 * lanes)]
         between = ir.Constant(ir.VectorType(I32, 2 * lanes), numbers)
         wide = builder.shuffle_vector(mask, off, between)
-        pair = _read(builder, "load", builder.gep(pointer, [i]), wide, ptr.dtype)
+        pair = read(builder, "load", builder.gep(pointer, [i]), wide, ptr.dtype)
         even = ir.Constant(ir.VectorType(I32, lanes), list(range(0, 2 * lanes, 2)))
         return builder.shuffle_vector(pair, ir.Constant(pair.type, ir.Undefined), even)
 

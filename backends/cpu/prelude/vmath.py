@@ -1,8 +1,8 @@
 """Elementary functions of SIMD vectors: exp, log, tanh, erf and their kin.
 
 float32: polynomials of our own, within 2 ulp over all inputs; `python ulp.py` proves it
-by trying all of them. They use nothing but exact IEEE operations and fused
-multiply-adds, so they give the same bits on every CPU that has these.
+by trying all of them. They use exact IEEE operations, fused multiply-adds and what
+`instructions.py` offers, so they give the same bits on every CPU of one kind.
 float64: the C library's function, lane by lane.
 
 The coefficients are minimax fits (iteratively reweighted least squares at Chebyshev
@@ -17,6 +17,14 @@ from typing import Any
 from llvmlite import ir
 from numba.core.extending import intrinsic
 
+from .instructions import (
+    kept_small,
+    kept_within,
+    kind,
+    near_inverse,
+    power_of_two,
+    scaled,
+)
 from .lanes import DOUBLE, I32, Lanes, call_shared, declare, fma, horner, select
 from .vector import Vec
 
@@ -97,21 +105,21 @@ _EXP = (
 
 def exp_body(x: Lanes) -> Lanes:
     """Compute exp of float32 lanes: 2**k * exp(r) with |r| <= ln(2) / 2."""
-    # Beyond these the result is inf and 0; NaN passes both comparisons.
-    x = select(x > 89.0, 89.0, x)
-    x = select(x < -104.0, -104.0, x)
+    wide = kind() == "avx512"
+    # Beyond these the result is inf and 0. An instruction that scales by any power of
+    # two needs no such bounds, if only what it scales stays near 1.
+    x = x if wide else kept_within(x, -104.0, 89.0)
+    rounded, k, r = _reduced(x)
+    r = kept_small(r, 0.35) if wide else r
+    y = horner(r, (1.0, 1.0, *_EXP))
+    return scaled(y, k, rounded.bits() - 0x4B400000)
+
+
+def _reduced(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:
+    """Return ROUNDER + k, k and r such that x = k * ln(2) + r, |r| <= ln(2) / 2."""
     rounded = fma(x, LOG2_E, ROUNDER)
     k = rounded - ROUNDER
-    r = fma(k, -LN2_LO, fma(k, -LN2_HI, x))
-    y = fma(horner(r, _EXP), r * r, r) + 1.0
-    # 2**k in two halves: k goes from -150 to 128, and only the last product rounds.
-    exponent = rounded.bits() - 0x4B400000
-    half = exponent >> 1
-    return y * _power_of_two(half) * _power_of_two(exponent - half)
-
-
-def _power_of_two(k: Lanes) -> Lanes:
-    return ((k + 127) << 23).floats()
+    return rounded, k, fma(k, -LN2_LO, fma(k, -LN2_HI, x))
 
 
 @elementary(per_lane("exp"))
@@ -139,14 +147,10 @@ def expm1(x: Lanes) -> Lanes:
 def expm1_body(x: Lanes) -> Lanes:
     """Compute expm1 of float32 lanes: 2**k * expm1(r) + (2**k - 1)."""
     small = x
-    x = select(x > 89.0, 89.0, x)
-    x = select(x < -18.0, -18.0, x)
-    rounded = fma(x, LOG2_E, ROUNDER)
-    k = rounded - ROUNDER
-    r = fma(k, -LN2_LO, fma(k, -LN2_HI, x))
+    rounded, k, r = _reduced(kept_within(x, -18.0, 89.0))
     t = fma(horner(r, _EXPM1), r * r, r)
     # k reaches 128, where 2**k is no float: both terms are halved, the sum doubled.
-    scale = (((rounded.bits() - 0x4B400000) + 126) << 23).floats()
+    scale = power_of_two((rounded.bits() - 0x4B400000) - 1)
     y = fma(t, scale, scale - 0.5)
     y = y + y
     # For k = 0 this is t, but the detour would cost tiny results bits and -0 its sign.
@@ -171,25 +175,21 @@ def _logistic(x: Lanes, exponential: Body) -> Lanes:
     return select(x < 0.0, e, x.like(1.0)) * inverse
 
 
-_TANH = (
-    -0.3333328366279602,
-    0.1333148330450058,
-    -0.053742773830890656,
-    0.020648062229156494,
-    -0.005714063532650471,
-)
-
-
 @elementary(per_lane("tanh"))
 def tanh(x: Lanes) -> Lanes:
-    """Compute the hyperbolic tangent."""
+    """Compute the hyperbolic tangent: t / (t + 2), t = expm1(2 |x|)."""
     size = x.intrinsic("fabs")
-    z = x * x
-    near = fma(horner(z, _TANH) * z, x, x)
-    far = 1.0 - 2.0 / (exp_body(size + size) + 1.0)
-    # Written so that NaN goes the near way; -0 is kept, which x + x**3 * p would lose.
-    near = select(x.eq(0.0), x, near)
-    return select(size > 0.625, far.intrinsic("copysign", x), near)
+    # Past 9.02 the result is 1; NaN passes the comparison.
+    size = select(size > 9.02, 9.02, size)
+    rounded, _, r = _reduced(size + size)
+    t = fma(horner(r, _EXP), r * r, r)
+    scale = power_of_two(rounded.bits() - 0x4B400000)
+    t = fma(t, scale, scale - 1.0)
+    inverse = near_inverse(t + 2.0)
+    y = t * inverse
+    # What is left of t, as if t + 2 were not rounded.
+    rest = fma(-t, y, fma(-2.0, y, t))
+    return fma(rest, inverse, y).intrinsic("copysign", x)
 
 
 # ---- logarithms ----------------------------------------------------------------------

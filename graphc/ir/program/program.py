@@ -134,7 +134,10 @@ class Schedule:
     strategy: "vector" (lanes along `axis`), or "tile" (a register tile of a
     contraction: rows along `rows`, lanes along `axis`, reducing over `depth`).
     axis: the axis along lanes, a parallel axis or the last of each phase's; empty
-    for none. parallel: whether shares of the nest may run at once.
+    for none. parallel: whether shares of the nest may run at once. vectors: how many
+    vectors of the axis a loop that reduces takes a turn, each with its own sum.
+    far: "ahead" for a nest that should ask early for what it reads, as it touches more
+    than near caches hold; "stream" if it is more than all hold.
     """
 
     strategy: str = "vector"
@@ -143,6 +146,8 @@ class Schedule:
     depth: str = ""
     lanes: int = 1
     parallel: bool = True
+    vectors: int = 1
+    far: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,8 +178,14 @@ class Nest:
 
     @cached_property
     def reads(self) -> tuple[str, ...]:
-        """The buffers it reads, in order."""
-        found = [e.buffer for e in self.exprs if isinstance(e, Load)]
+        """The buffers it reads, in order; not elements that it has written itself."""
+        found: list[str] = []
+        own: set[tuple[object, ...]] = set()
+        for p in self.phases:
+            loads = [e for e in walk(*p.roots) if isinstance(e, Load)]
+            found += [e.buffer for e in loads if (e.buffer, e.args, p.axes) not in own]
+            stores = [s for s in p.stores if not s.accumulate]
+            own.update((s.buffer, s.index, p.axes) for s in stores)
         found += [s.buffer for p in self.phases for s in p.stores if s.accumulate]
         return tuple(dict.fromkeys(found))
 

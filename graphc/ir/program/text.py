@@ -98,7 +98,10 @@ def nest_lines(
     if nest.schedule is not None:
         s = nest.schedule
         parts = [s.strategy, *([f"{s.rows} by"] if s.rows else []), s.axis or "one"]
-        how = f" {{{' '.join(parts)} x{s.lanes}{'' if s.parallel else ', serial'}}}"
+        parts.append(f"x{s.lanes}")
+        several = f"{s.vectors} at once" if s.vectors > 1 else ""
+        notes = [several, "" if s.parallel else "serial", s.far]
+        how = f" {{{', '.join([' '.join(parts), *filter(None, notes)])}}}"
     lines = [f"{pad}nest {nest.name} ({axes}){how}{_note(nest)}"]
     for phase in nest.phases:
         lines += _phase(nest, phase, pad + "  ")

@@ -7,17 +7,19 @@ every exponent and the cases that are hard.
 import json
 import math
 from ctypes import POINTER, c_int64
+from functools import cache
 
 import numpy as np
 import pytest
 from numba import cfunc
 
-from graphc.backends.cpu.prelude import ulp
+from graphc.backends.cpu.prelude import instructions, native, ulp
 from graphc.backends.cpu.prelude.arith import ceil, round_even, trunc
 from graphc.backends.cpu.prelude.vector import f32, f64, load, mask, store
 from graphc.backends.cpu.prelude.vpower import power
 
 NAMES = list(ulp.REFERENCES)
+HERE = ulp.kinds()  # the kinds of arithmetic that this processor has
 LIMITS = (np.inf, -np.inf, np.nan, 0.0, -0.0, 3.4028235e38, -3.4028235e38)
 # Where results overflow, become subnormal, vanish, saturate, or parts are joined.
 JOINTS = (
@@ -64,6 +66,12 @@ def sample():
     return np.concatenate([bits.view(np.float32), near, -near, np.float32(LIMITS)])
 
 
+@cache
+def checker(name, kind="", lanes=16):
+    """Return a function compiled once for all tests."""
+    return ulp.Checker(name, lanes, kind)
+
+
 def binary_kernel(pointer, lanes):
     """Compile z = x ** y over three arrays."""
 
@@ -86,27 +94,49 @@ def call(compiled, *arrays):
     return arrays[-1]
 
 
+@pytest.mark.parametrize("kind", HERE)
 @pytest.mark.parametrize("name", NAMES)
-def test_float32_is_within_two_ulp(name):
-    check = ulp.Checker(name)
+def test_float32_is_within_two_ulp(name, kind):
+    check = checker(name, kind)
+    check.worst[:] = 0
     check(sample())
     assert check.worst[0] < 2, f"worst at {check.worst[1]!r}"
 
 
+@pytest.mark.parametrize("kind", HERE)
 @pytest.mark.parametrize("name", NAMES)
-def test_bits_do_not_depend_on_the_number_of_lanes(name):
+def test_bits_do_not_depend_on_the_number_of_lanes(name, kind):
     x = sample()[-30_000:]
-    by_8 = ulp.Checker(name, lanes=8)(x)
-    np.testing.assert_array_equal(by_8, ulp.Checker(name, lanes=16)(x))
+    for lanes in (4, 8, 32) if name == "tanh" else (8,):
+        by_few = checker(name, kind, lanes)(x)
+        np.testing.assert_array_equal(by_few, checker(name, kind)(x))
 
 
-def test_all_floats_were_tried_with_these_sources():
-    stored = json.loads(ulp.RESULTS.read_text())
+@pytest.mark.parametrize("kind", instructions.KINDS)
+def test_all_floats_were_tried_with_these_sources(kind):
+    stored = json.loads(ulp.RESULTS.read_text())[kind]
     assert set(stored) == set(NAMES)
     for name in NAMES:
-        again = f"run python backends/cpu/prelude/ulp.py {name}"
+        again = f"run python backends/cpu/prelude/ulp.py {name} where {kind} runs"
         assert stored[name]["hash"] == ulp.digest(name), again
         assert stored[name]["ulp"] < 2
+
+
+def test_the_kind_of_arithmetic_is_that_of_the_target():
+    assert instructions.kind() == instructions.native_kind()
+    with instructions.using("portable"):
+        assert instructions.kind() == "portable"
+    features = set(native.target().features.split(","))
+    wide = {"+avx512f", "+avx512dq"} <= features
+    assert instructions.kind() == ("avx512" if wide else "portable")
+
+
+def test_exponentials_have_the_same_bits_in_each_kind():
+    # Both scale once, exactly; only quotients may differ from kind to kind.
+    x = sample()
+    found = [checker("exp", kind)(x) for kind in HERE]
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0], other)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +153,18 @@ def test_all_floats_were_tried_with_these_sources():
         ("log", 1.0, 0.0),
         ("log1p", -1.0, -np.inf),
         ("log1p", 1e-30, 1e-30),
+        ("exp", 3e38, np.inf),
+        ("exp", -3e38, 0.0),
+        ("exp", np.inf, np.inf),
+        ("exp", np.nan, np.nan),
+        ("exp", -0.0, 1.0),
         ("tanh", -20.0, -1.0),
+        ("tanh", 3e38, 1.0),
+        ("tanh", -np.inf, -1.0),
+        ("tanh", np.nan, np.nan),
+        ("tanh", -0.0, -0.0),
+        ("tanh", 1e-45, 1e-45),
+        ("tanh", -1e-40, -1e-40),
         ("sigmoid", -100.0, math.exp(-100)),
         ("sigmoid", np.inf, 1.0),
         ("rsqrt", 0.0, np.inf),
@@ -155,9 +196,10 @@ def test_all_floats_were_tried_with_these_sources():
     ],
 )
 def test_special_values(name, x, y):
-    got = ulp.Checker(name)(np.array([x], np.float32))[0]
-    np.testing.assert_array_equal(got, np.float32(y))
-    assert np.isnan(y) or np.signbit(got) == np.signbit(np.float32(y))
+    for kind in HERE:
+        got = checker(name, kind)(np.array([x], np.float32))[0]
+        np.testing.assert_array_equal(got, np.float32(y))
+        assert np.isnan(y) or np.signbit(got) == np.signbit(np.float32(y))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -112,7 +112,7 @@ def test_a_nest_shows_its_loops_its_schedule_and_its_costs() -> None:
     assert loops.splitlines() == [
         "for i0: N",
         "  for k0: 10 { r0 = max }",
-        "  for k0: 10 { r1 = sum }",
+        "  for k0: 10 { r1 = sum, store out0 }",
         "  for k0: 10 { store out0 }",
     ]
     assert costs.splitlines()[0] == "vector k0 x16"

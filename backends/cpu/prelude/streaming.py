@@ -1,0 +1,181 @@
+"""Reads and writes for more data than the caches hold.
+
+A store through the caches first reads the line that it overwrites, and puts out lines
+that are needed again; a streamed one goes to memory by itself. What is read in order is
+asked for early, so that arithmetic does not wait for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.extending import intrinsic
+
+from . import native
+from .lanes import I8, I32, I64, declare
+from .vector import (
+    Mask,
+    alignment,
+    is_pointer,
+    read,
+    stored_type,
+    to_memory,
+    vector_type,
+    write,
+)
+
+PIECE = 16  # bytes; NumPy aligns its arrays to no more
+
+
+def _ask(builder: ir.IRBuilder, place: ir.Value, further: ir.Value, to: int) -> None:
+    """Append a prefetch of the line so many elements further, to read 0 or write 1."""
+    later = builder.bitcast(builder.gep(place, [further]), I8.as_pointer())
+    kinds = [later.type, I32, I32, I32]
+    function = declare(builder, "llvm.prefetch.p0", ir.VoidType(), kinds)
+    # Into the nearest cache; data.
+    builder.call(function, [later, *(ir.Constant(I32, k) for k in (to, 3, 1))])
+
+
+@intrinsic
+def load_ahead(typingctx, ptr, i, m, further):  # type: ignore[no-untyped-def]
+    """Read lanes as `load` does, and ask for those that lie so many elements further.
+
+    Nothing happens where there are none.
+    """
+    if not (is_pointer(ptr) and isinstance(m, Mask)):
+        return None
+
+    def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
+        pointer, i, mask, further = values
+        place = builder.gep(pointer, [i])
+        _ask(builder, place, further, 0)
+        return read(builder, "load", place, mask, ptr.dtype)
+
+    result = vector_type(ptr.dtype, m.lanes)
+    return result(ptr, types.int64, m, types.int64), codegen
+
+
+@intrinsic
+def store_ahead(typingctx, ptr, i, value, m, further):  # type: ignore[no-untyped-def]
+    """Write lanes as `store` does, and ask to write those so many elements further."""
+    if not (is_pointer(ptr) and isinstance(m, Mask)):
+        return None
+    if value != vector_type(ptr.dtype, m.lanes):
+        return None
+
+    def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
+        pointer, i, value, mask, further = values
+        place = builder.gep(pointer, [i])
+        _ask(builder, place, further, 1)
+        write(builder, "store", place, value, mask, ptr.dtype)
+        return context.get_dummy_value()
+
+    return types.void(ptr, types.int64, value, m, types.int64), codegen
+
+
+@intrinsic
+def stream(typingctx, ptr, i, value, m):  # type: ignore[no-untyped-def]
+    """Write lanes as `store` does; whole vectors go past the caches.
+
+    Other threads see them after `drain` and a barrier.
+    """
+    if not (is_pointer(ptr) and isinstance(m, Mask)):
+        return None
+    if value != vector_type(ptr.dtype, m.lanes):
+        return None
+
+    def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
+        pointer, i, value, mask = values
+        place = builder.gep(pointer, [i])
+        _stream(builder, place, value, mask, ptr.dtype)
+        return context.get_dummy_value()
+
+    return types.void(ptr, types.int64, value, m), codegen
+
+
+def _stream(
+    builder: ir.IRBuilder, place: ir.Value, value: ir.Value, mask: ir.Value, dtype: Any
+) -> None:
+    stored = to_memory(builder, value, dtype)
+    size = alignment(stored.type).constant
+    whole, piece = _bytes(stored.type, size), PIECE // size
+    word = ir.IntType(mask.type.count)
+    full = builder.icmp_unsigned(
+        "==", builder.bitcast(mask, word), ir.Constant(word, -1)
+    )
+    address = builder.ptrtoint(place, I64)
+
+    def aligned(to: int) -> ir.Value:
+        rest = builder.and_(address, ir.Constant(I64, to - 1))
+        return builder.and_(
+            full, builder.icmp_unsigned("==", rest, ir.Constant(I64, 0))
+        )
+
+    ways = [
+        (aligned(whole), stored.type.count),
+        *([(aligned(PIECE), piece)] if piece < stored.type.count else []),
+    ]
+    after = builder.append_basic_block("streamed")
+    for test, count in ways:
+        one, other = (builder.append_basic_block(n) for n in ("past", "through"))
+        builder.cbranch(test, one, other)
+        builder.position_at_end(one)
+        _past(builder, place, stored, count, count * size)
+        builder.branch(after)
+        builder.position_at_end(other)
+    write(builder, "store", place, value, mask, dtype)
+    builder.branch(after)
+    builder.position_at_end(after)
+
+
+def _bytes(type_: ir.VectorType, size: int) -> int:
+    """Return the bytes of a vector, at most those of the largest register."""
+    return min(int(type_.count) * size, 64)
+
+
+def _past(
+    builder: ir.IRBuilder, place: ir.Value, value: ir.Value, count: int, align: int
+) -> None:
+    """Append stores past the caches, so many lanes each."""
+    temporal = builder.module.add_metadata([ir.Constant(I32, 1)])
+    kind = ir.VectorType(value.type.element, count)
+    for first in range(0, value.type.count, count):
+        lanes = ir.Constant(
+            ir.VectorType(I32, count), list(range(first, first + count))
+        )
+        part = builder.shuffle_vector(value, value, lanes)
+        at = builder.gep(place, [ir.Constant(I64, first)])
+        store = builder.store(
+            part, builder.bitcast(at, kind.as_pointer()), align=min(align, 64)
+        )
+        store.set_metadata("nontemporal", temporal)
+
+
+@intrinsic
+def lead(typingctx, ptr):  # type: ignore[no-untyped-def]
+    """Return how many elements lie between the beginning of a cache line and ptr[0]."""
+    if not is_pointer(ptr):
+        return None
+
+    def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
+        size = alignment(stored_type(ptr.dtype, 1)).constant
+        rest = builder.and_(builder.ptrtoint(values[0], I64), ir.Constant(I64, 63))
+        return builder.udiv(rest, ir.Constant(I64, size))
+
+    return types.int64(ptr), codegen
+
+
+@intrinsic
+def drain(typingctx):  # type: ignore[no-untyped-def]
+    """Wait until what this thread has streamed is in memory."""
+
+    def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
+        # Elsewhere the barrier between kernels orders these stores like any other.
+        if native.target().triple.startswith("x86_64"):
+            fence = declare(builder, "llvm.x86.sse.sfence", ir.VoidType(), [])
+            builder.call(fence, [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen

@@ -1,0 +1,119 @@
+"""widen: a loop that reduces takes several vectors a turn, each with its own sum.
+
+    nest sum (i0: 1024) {vector i0 x16}
+      for k0: 4096 { r0 = sum x[k0, i0] }
+                                                =>
+    nest sum (i0: 1024) {vector i0 x16, 8 at once}
+      for k0: 4096 { r0 = sum x[k0, i0] }
+
+An addition waits for the one before it: a sum in one register adds a vector every four
+cycles, though two could be added in each. Sums down the columns of a matrix gain more:
+they read longer pieces of its rows, which lie far apart.
+
+Where lanes run along a parallel axis, every value stays bit for bit. Where they run
+along the axis that is reduced, the order of additions changes with the number of
+vectors, which depends on the nest and the target, never on threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from graphc.ir.dims import Size
+from graphc.ir.program import LoopAxis, Nest, Phase, Program, Statement
+from graphc.ir.program.program import ARGS, within
+from graphc.ir.scalar import PRIMITIVES, Apply, walk
+from graphc.ir.target import Target
+from graphc.passes.registry import program_pass
+
+# A turn with more operations than this waits for nothing.
+LIGHT = 8
+# Vectors a turn: of a row, as many as the additions that wait; of a column block, as
+# many as are worth going to the next row for.
+ALONG, ACROSS = 4, 8
+# Registers for sums, by float32 numbers in one.
+ROOM = {16: 16}
+FEW = 8
+
+
+@program_pass("widen")
+def widen(program: Program, target: Target) -> Program:
+    """Choose for each nest how many vectors a loop that reduces takes a turn."""
+
+    def widened(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+        new = tuple(
+            _widened(s) if isinstance(s, Nest) else within(s, widened) for s in body
+        )
+        same = all(a is b for a, b in zip(new, body, strict=True))
+        return body if same else new
+
+    body = widened(program.body) if target.lanes > 1 else program.body
+    return program if body is program.body else program.replace(body=body)
+
+
+def is_light(phase: Phase) -> bool:
+    """Whether a phase reduces, and by little enough to wait for its own sums."""
+    if not phase.reduces or any(r.monoid in ARGS for r in phase.reduces):
+        return False
+    return work_of(phase) <= LIGHT * len(phase.reduces)
+
+
+def work_of(phase: Phase) -> int:
+    """Return the operations of one turn of a phase."""
+    prims = [e.prim for e in walk(*phase.roots) if isinstance(e, Apply)]
+    return sum(1 if p == "cast" else PRIMITIVES[p].flops for p in prims)
+
+
+def _widened(nest: Nest) -> Nest:
+    schedule = nest.schedule
+    if schedule is None or schedule.strategy != "vector" or schedule.vectors != 1:
+        return nest
+    axis, lanes = schedule.axis, schedule.lanes
+    across = next((a for a in nest.axes if a.name == axis), None)
+    if across is not None:
+        vectors = _across(nest, across, lanes)
+    else:
+        phases = [p for p in nest.phases if p.axes and p.axes[-1].name == axis]
+        vectors = min(
+            (_along(p, lanes) for p in phases if is_light(p)),
+            default=1,
+        )
+    if vectors == 1:
+        return nest
+    return nest.replace(schedule=replace(schedule, vectors=vectors))
+
+
+def _across(nest: Nest, axis: LoopAxis, lanes: int) -> int:
+    """Return the vectors of a block of columns."""
+    sums = [r for p in nest.phases for r in p.reduces]
+    stores = [s for p in nest.phases for s in p.stores]
+    if not sums or any(s.accumulate for s in stores):
+        return 1
+    if not all(is_light(p) for p in nest.phases if p.reduces):
+        return 1
+    # Known to be wide, and two blocks at least, which threads may share.
+    blocks = _vectors(axis.extent, lanes, unknown=1) // 2
+    work = sum(map(work_of, nest.phases))
+    return _power(min(ACROSS, blocks, _room(nest.phases, lanes), 64 // max(work, 1)))
+
+
+def _along(phase: Phase, lanes: int) -> int:
+    """Return the vectors of a row."""
+    blocks = _vectors(phase.axes[-1].extent, lanes, unknown=ALONG)
+    return _power(min(ALONG, blocks, _room((phase,), lanes)))
+
+
+def _vectors(extent: Size, lanes: int, unknown: int) -> int:
+    return -(-extent // lanes) if isinstance(extent, int) else unknown
+
+
+def _room(phases: tuple[Phase, ...], lanes: int) -> int:
+    """Return how many times the sums of these phases fit the registers."""
+    sums = [r.dtype for p in phases for r in p.reduces]
+    wide = sum(max(d.itemsize // 4, 1) for d in sums)
+    return ROOM.get(lanes, FEW) // max(wide, 1)
+
+
+def _power(most: int) -> int:
+    """Return the largest power of two up to a number, 1 at least."""
+    return 1 << max(most.bit_length() - 1, 0) if most > 0 else 1
