@@ -48,6 +48,14 @@ class Row:
         found = self.fastest
         return None if found is None else found >= NEAR * self.work.floor
 
+    @property
+    def needs_more(self) -> bool | None:
+        """Whether graphc needs more memory than the peer that needs the least."""
+        others = [n for p, n in self.temporaries.items() if p != "graphc"]
+        if "graphc" not in self.temporaries or not others:
+            return None
+        return self.temporaries["graphc"] > min(others)
+
     def share(self, limits: Limits) -> float | None:
         """Return the least time that the machine allows, by the time it took."""
         if "graphc" not in self.times:
@@ -77,6 +85,7 @@ class Row:
             "ratio_to_fastest": self.fastest,
             "met": self.met,
             "limited_by": limits.seconds(self.work.flops, self.work.bytes)[1],
+            "needs_more_memory": self.needs_more,
             "share_of_limit": self.share(limits),
             "peers": peers,
             "skipped": self.reasons,
@@ -146,7 +155,8 @@ def other(rows: Sequence[Row], peers: Sequence[str]) -> Table:
             if peer in row.compiling:
                 parts.append("{:.2f} / {:.2f}".format(*row.compiling[peer]))
             if peer in row.temporaries:
-                parts.append(f"{row.temporaries[peer] / 1e6:.2f} MB")
+                colour = "[red]" * (peer == "graphc" and row.needs_more is True)
+                parts.append(f"{colour}{row.temporaries[peer] / 1e6:.3f} MB")
             cells.append("  ".join(parts) or "-")
         table.add_row(row.work.name, *cells)
     return table

@@ -139,6 +139,9 @@ def _megabytes(size: int) -> str:
 
 def _line(program: Program, name: str, size: int) -> str:
     """Return a line on a buffer: its bytes, what it is, where it comes from."""
-    maker = next(t for t in program.tasks if name in map(program.root, t.writes))
-    place = next((o.quoted for o in maker.origins if o.quoted), maker.name)
-    return f"{_megabytes(size)}  {name} : {program.buffers[name].type}  {place}"
+    makers = (t for t in program.tasks if name in map(program.root, t.writes))
+    places = (o.quoted for t in makers for o in t.origins if o.quoted)
+    place = next(places, "")
+    return (
+        f"{_megabytes(size)}  {name} : {program.buffers[name].type}  {place}".rstrip()
+    )

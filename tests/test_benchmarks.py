@@ -138,3 +138,17 @@ def test_row_compares_with_the_fastest_peer() -> None:
     limits = Limits(1e11, 1e12, 1e10, 2)
     assert row.share(limits) == pytest.approx(work.bytes / 1e10 / 2e-6)
     assert row.record(limits)["limited_by"] == "bytes"
+
+
+@pytest.mark.parametrize(
+    ("found", "more"),
+    [
+        ({"graphc": 5, "a": 4, "b": 9}, True),
+        ({"graphc": 4, "a": 4, "b": 9}, False),
+        ({"graphc": 4}, None),
+        ({"a": 4}, None),
+    ],
+)
+def test_row_compares_memory_with_the_least(found, more) -> None:
+    row = table.Row(WORKLOADS["matmul-64"], temporaries=found)
+    assert row.needs_more is more

@@ -24,7 +24,7 @@ from graphc.ir.program import (
     While,
 )
 from graphc.ir.program.interpret import _run, run_program
-from graphc.ir.program.program import within
+from graphc.ir.program.program import levels_in, within
 from graphc.ir.program.verifier import verify_program
 from graphc.ir.scalar import Expr, apply, const, load
 from graphc.ir.target import Target
@@ -125,13 +125,18 @@ def programs(draw: Any) -> Program:
 
 
 def backwards(body: Body) -> Body:
-    """Return a body with what stands between two barriers in the opposite order."""
+    """Return a body with what stands between two barriers in the opposite order.
+
+    A region with barriers of its own stays behind the nests before it: no thread comes
+    past its first barrier before they are done.
+    """
     groups: list[list[Statement]] = [[]]
     for s in body:
         if isinstance(s, Barrier):
             groups.append([])
         else:
-            groups[-1].insert(0, within(s, backwards))
+            at = len(groups[-1]) if levels_in(s) else 0
+            groups[-1].insert(at, within(s, backwards))
     return tuple(s for group in groups for s in group)
 
 
