@@ -1,4 +1,4 @@
-"""The machine as a Target: what its vectors hold."""
+"""The machine as a Target: what its vectors and its largest cache hold."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def cache_bytes() -> int:
     """Return the bytes of the largest cache that a core can use, 0 if unknown."""
     found = [0]
     for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
-        with contextlib.suppress(OSError, ValueError):
-            number, unit = path.read_text().strip()[:-1], path.read_text().strip()[-1]
-            found.append(int(number) * {"K": 1 << 10, "M": 1 << 20}.get(unit, 0))
+        with contextlib.suppress(OSError, ValueError, LookupError):
+            text = path.read_text().strip()  # such as 49152K
+            found.append(int(text[:-1]) * {"K": 1 << 10, "M": 1 << 20}[text[-1]])
     return max(found)

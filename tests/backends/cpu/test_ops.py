@@ -54,8 +54,9 @@ def compare(found: Array, expected: Array, what: str) -> None:
     finite = np.abs(expected[np.isfinite(expected)])
     eps = float(np.finfo(expected.dtype).eps)
     scale = float(finite.max(initial=1.0))
+    # Of a hundred products that cancel, the scale is not that of the result.
     np.testing.assert_allclose(
-        found, expected, rtol=16 * eps, atol=32 * eps * scale, err_msg=what
+        found, expected, rtol=16 * eps, atol=64 * eps * scale, err_msg=what
     )
 
 
