@@ -45,20 +45,22 @@ def coalesce(program: Program) -> Program:
     body = changed(program.body)
     if body is program.body:
         return program
-    return program.replace(body=body, buffers=views.table)
+    needed = {n for s in body for n in (*s.reads, *s.writes)} | set(program.buffers)
+    buffers = {n: b for n, b in views.table.items() if n in needed}
+    return program.replace(body=body, buffers=buffers)
 
 
 class _Views:
     """The buffers of a program, and others that show the same elements."""
 
     def __init__(self, program: Program) -> None:
-        self.root = program.root
         self.table = dict(program.buffers)
-        self.known = {(program.root(n), b.shape): n for n, b in self.table.items()}
+        self.roots = {n: program.root(n) for n in self.table}
+        self.known = {(self.roots[n], b.shape): n for n, b in self.table.items()}
 
     def merged(self, name: str, first: int, last: int) -> str:
         """Return a view of a buffer in which some neighbouring axes are one."""
-        shape, root = self.table[name].shape, self.root(name)
+        shape, root = self.table[name].shape, self.roots[name]
         whole = product(shape[first : last + 1])
         key = root, (*shape[:first], whole, *shape[last + 1 :])
         if key not in self.known:
@@ -66,7 +68,7 @@ class _Views:
             while new in self.table:
                 new, i = f"{root}.flat{i}", i + 1
             self.table[new] = Buffer(new, self.table[root].dtype, key[1], "temp", root)
-            self.known[key] = new
+            self.known[key], self.roots[new] = new, root
         return self.known[key]
 
 

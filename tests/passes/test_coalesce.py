@@ -32,6 +32,10 @@ EXAMPLES: dict[str, tuple[Graph, tuple[int, ...]]] = {
     "a middle for all": (graph(lambda x, y: x * y, CUBE, (1, 5, 1)), (3, 0)),
     "turned": (graph(lambda x: gc.transpose(x, (1, 0, 2)), CUBE), (3, 0)),
     "blocks turned": (graph(lambda x: gc.transpose(x, (2, 0, 1)), CUBE), (2, 0)),
+    "pairs turned": (
+        graph(lambda x: gc.transpose(x, (2, 3, 0, 1)), ("N", 5, 7, 3)),
+        (2, 0),
+    ),
     "a part of rows": (graph(lambda x: x[:, :, 1:], CUBE), (2, 0)),
     "a part of columns": (graph(lambda x: x[:, 1:3] * 2.0, CUBE), (3, 0)),
     "numbers of rows": (graph(lambda x: gc.argmax(x, 2), CUBE), (1, 1)),
@@ -62,6 +66,20 @@ def test_axes_that_are_left(what: str, apply_passes: Any, same_values: Any) -> N
         and [len(p.axes) for n in before.nests for p in n.phases]
         == [len(p.axes) for n in after.nests for p in n.phases]
     )
+    same_values(declared, after, 1e-6)
+
+
+def test_nests_that_see_a_buffer_in_several_ways(apply_passes, same_values) -> None:
+    """All as one, in pairs, and a view of it as rows."""
+    x = gc.input("x", ("N", 5, 7, 3))
+    h = gc.exp(x)
+    found = [gc.transpose(h, (2, 3, 0, 1)), gc.sum(h, (2, 3)), gc.sum(h, (0, 1))]
+    declared = Graph.build([x], [*found, gc.softmax(gc.reshape(h, (-1, 7, 3)))])
+    before = apply_passes("decompose,lower", declared, WIDE)
+    after = apply_passes("coalesce", before, WIDE)
+    made = set(after.buffers) - set(before.buffers)
+    used = {name for nest in after.nests for name in (*nest.reads, *nest.writes)}
+    assert made <= used
     same_values(declared, after, 1e-6)
 
 
