@@ -40,7 +40,8 @@ class Alike:
             (b.dtype, b.shape, b.space, roots.index(program.root(b.name)))
             for b in map(program.buffers.__getitem__, used)
         )
-        same = renamed(nest, {name: f"b{i}" for i, name in enumerate(used)})
+        names = {name: f"b{i}" for i, name in enumerate(used)}
+        same = renamed(nest.replace(labels={}), names)
         key = (same.name, same.axes, same.phases, same.schedule, facts, bool(index))
         if key not in self._known:
             self.written += 1

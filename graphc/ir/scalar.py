@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 from weakref import WeakValueDictionary
@@ -430,8 +430,15 @@ def rebuild(
     `change(old, new_args)` returns the replacement, or None to keep the operation
     with its new arguments.
     """
+    return rebuild_all([root], change)[0]
+
+
+def rebuild_all(
+    roots: Sequence[Expr], change: Callable[[Expr, tuple[Expr, ...]], Expr | None]
+) -> list[Expr]:
+    """Rebuild expressions, what they share only once; see `rebuild`."""
     new: dict[int, Expr] = {}
-    for item in walk(root):
+    for item in walk(*roots):
         args = tuple(new[id(a)] for a in item.args)
         changed = change(item, args)
         if changed is None:
@@ -439,7 +446,7 @@ def rebuild(
                 item if args == item.args else item._intern(item.key, item.dtype, args)
             )
         new[id(item)] = changed
-    return new[id(root)]
+    return [new[id(root)] for root in roots]
 
 
 Affine = dict[str, Size]
