@@ -16,14 +16,10 @@ from graphc.ir.program.text import renamed
 
 
 class Alike:
-    """The kernels written so far, by what nests are apart from names.
-
-    written: how many were not known.
-    """
+    """The kernels written so far, by what nests are apart from names."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.written = 0
         self._known: dict[Any, tuple[KernelText, list[str]]] = {}
 
     def kernel(
@@ -44,7 +40,6 @@ class Alike:
         same = renamed(nest.replace(labels={}), names)
         key = (same.name, same.axes, same.phases, same.schedule, facts, bool(index))
         if key not in self._known:
-            self.written += 1
             self._known[key] = write(), roots
         text, others = self._known[key]
         own = dict(zip(others, roots, strict=True))
