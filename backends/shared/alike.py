@@ -16,14 +16,10 @@ from graphc.ir.program.text import renamed
 
 
 class Alike:
-    """The kernels written so far, by what nests are apart from names.
-
-    written: how many were not known.
-    """
+    """The kernels written so far, by what nests are apart from names."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.written = 0
         self._known: dict[Any, tuple[KernelText, list[str]]] = {}
 
     def kernel(
@@ -40,10 +36,10 @@ class Alike:
             (b.dtype, b.shape, b.space, roots.index(program.root(b.name)))
             for b in map(program.buffers.__getitem__, used)
         )
-        same = renamed(nest, {name: f"b{i}" for i, name in enumerate(used)})
+        names = {name: f"b{i}" for i, name in enumerate(used)}
+        same = renamed(nest.replace(labels={}), names)
         key = (same.name, same.axes, same.phases, same.schedule, facts, bool(index))
         if key not in self._known:
-            self.written += 1
             self._known[key] = write(), roots
         text, others = self._known[key]
         own = dict(zip(others, roots, strict=True))

@@ -6,6 +6,7 @@ equal nodes (value numbering) and collects origins and guards.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -124,7 +125,7 @@ class Graph:
         table: dict[Node, Origin] = {}
 
         for node in self.nodes:
-            inputs = tuple(new.get(t, t) for t in node.inputs)
+            inputs = tuple([new.get(t, t) for t in node.inputs])
             origin = self.origin(node)
             with fixed(origin):
                 results = change(node, inputs)
@@ -290,7 +291,7 @@ def all_nodes(nodes: Iterable[Node]) -> Iterator[Node]:
 
 def with_inputs(node: Node, inputs: Sequence[Tensor]) -> Node:
     """Return the node applied to other inputs; itself if they are the same."""
-    if all(a is b for a, b in zip(node.inputs, inputs, strict=True)):
+    if all(map(operator.is_, node.inputs, inputs)):
         return node
     return Node(node.op, inputs, node.attrs, node.types, node.regions)
 
@@ -304,7 +305,7 @@ def merge_equal(graph: Graph) -> Graph:
     table: dict[Node, Origin] = dict(graph._table)
 
     def change(node: Node, inputs: tuple[Tensor, ...]) -> Sequence[Tensor] | None:
-        key = (local_key(node), node.types, tuple(id(t) for t in inputs))
+        key = (local_key(node), node.types, tuple(map(id, inputs)))
         found = seen.get(key)
         if found is None:
             seen[key] = made = with_inputs(node, inputs)

@@ -60,7 +60,8 @@ def next_serial() -> int:
 class Node:
     """An op applied to tensors. Immutable; compares by identity.
 
-    birth: where it was declared; a Graph's table of origins starts from it.
+    types: those of its results. birth: where it was declared; a Graph's table of
+    origins starts from it.
     serial: the number of nodes made before it in this process.
     """
 
@@ -73,6 +74,7 @@ class Node:
         "regions",
         "results",
         "serial",
+        "types",
     )
 
     def __init__(
@@ -92,12 +94,8 @@ class Node:
         self.birth = birth or here()
         self.serial = next(_serial)
         make = result_class or Tensor
-        self.results = tuple(make(self, i, t) for i, t in enumerate(types))
-
-    @property
-    def types(self) -> tuple[TensorType, ...]:
-        """The types of the results."""
-        return tuple(r.type for r in self.results)
+        self.types = tuple(types)
+        self.results = tuple([make(self, i, t) for i, t in enumerate(self.types)])
 
     def __repr__(self) -> str:
         return f"<{self.op.name} {', '.join(str(t) for t in self.types)}>"
@@ -494,8 +492,8 @@ def local_key(node: Node) -> tuple[Any, ...]:
 
     Attributes compare by bits and by type: 0.0 is not -0.0, 1 is not 1.0.
     """
-    attrs = tuple(_attr_key(v) for _, v in attr_items(node.attrs))
-    return (node.op.name, attrs, tuple(r.key for r in node.regions))
+    attrs = tuple([_attr_key(v) for _, v in attr_items(node.attrs)])
+    return (node.op.name, attrs, tuple([r.key for r in node.regions]))
 
 
 def topological(outputs: Iterable[Tensor]) -> list[Node]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -290,4 +291,9 @@ def public(function: F) -> F:
 
 def attr_items(attrs: Any) -> list[tuple[str, Any]]:
     """Return an attribute object's fields and values, in order."""
-    return [(f.name, getattr(attrs, f.name)) for f in dataclasses.fields(attrs)]
+    return [(name, getattr(attrs, name)) for name in _fields(type(attrs))]
+
+
+@cache
+def _fields(attrs: type[Any]) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(attrs))

@@ -20,7 +20,7 @@ from graphc.ir.program.program import (
     Task,
     While,
 )
-from graphc.ir.scalar import Apply, Expr, Load, load, rebuild, show, walk
+from graphc.ir.scalar import Apply, Expr, Load, load, rebuild, rebuilt, show, walk
 
 
 def program_text(program: Program) -> str:
@@ -116,8 +116,11 @@ def renamed(nest: Nest, names: Mapping[str, str]) -> Nest:
             return load(names[e.buffer], args, e.dtype)
         return None
 
+    roots = [r for p in nest.phases for r in p.roots]
+    made = rebuilt(roots, change)
+
     def new(e: Expr) -> Expr:
-        return rebuild(e, change)
+        return made[e] if e in made else rebuild(e, change)
 
     phases = tuple(
         Phase(

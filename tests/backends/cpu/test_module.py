@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import graphc
+from graphc.backends.cpu import module
 from graphc.backends.cpu.module import write_module
+from graphc.backends.shared.alike import Alike
 from graphc.backends.shared.module import Source
 from graphc.ir.graph import Graph
 from graphc.ir.program import Program
@@ -46,6 +48,35 @@ def test_layers_of_different_widths_share_their_kernel():
     source = module_of([x], [h])
     assert len(source.steps) == 4
     assert len(source.kernels) == 1
+
+
+def test_equal_layers_are_written_once(monkeypatch):
+    """Each takes the first one's text, with buffers of its own."""
+    x = graphc.input("x", ("N", 16))
+    y = graphc.input("y", ("N", 16))
+    h = x
+    for i in range(6):
+        h = layer(f"l{i}", 16, 16, h)
+    loss = ((h - y) * (h - y)).mean()
+    states = list(Graph.build([x, y], [loss]).states)
+    updates = list(zip(states, graphc.grad(loss, states), strict=True))
+    updates = [(w, w - 0.1 * g) for w, g in updates]
+
+    graph = Graph.build([x, y], [loss], updates)
+    program = run_pipeline(graph, parse_pipeline("default"), AVX512)[-1].result
+    written = []
+    write = module.write_kernel
+    monkeypatch.setattr(
+        module, "write_kernel", lambda *given: written.append(1) or write(*given)
+    )
+    source = write_module(program, TILES)
+    once = len(written)
+    monkeypatch.setattr(Alike, "kernel", lambda self, nest, write, index="": write())
+    each = write_module(program, TILES)
+    assert len(written) - once == len(source.steps)
+    assert once < len(source.steps) / 2
+    assert source.text == each.text
+    assert source.steps == each.steps
 
 
 def test_names_that_users_give_never_reach_the_code():
