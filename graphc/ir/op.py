@@ -295,5 +295,5 @@ def attr_items(attrs: Any) -> list[tuple[str, Any]]:
 
 
 @cache
-def _fields(attrs: type[Any]) -> tuple[str, ...]:
+def _fields(attrs: Any) -> tuple[str, ...]:
     return tuple(f.name for f in dataclasses.fields(attrs))
