@@ -55,7 +55,7 @@ class TileNest:
         self.nest: Nest = writer.nest
         found = contraction_of(self.nest, writer.program)
         assert found is not None
-        self.parts: Contraction = found
+        self.roles: Contraction = found
         self.lanes = writer.lanes
         self.rows, self.columns = rows, columns
         self.index = index
@@ -66,7 +66,7 @@ class TileNest:
 
     def write(self) -> None:
         """Write the kernel's body."""
-        w, x = self.w, self.parts
+        w, x = self.w, self.roles
         w.use("mask")
         w.line(f"full = mask({self.lanes}, {self.lanes})")
         self._arguments()
@@ -98,7 +98,7 @@ class TileNest:
 
     def _parts(self) -> None:
         """Write the loop over the parts of a sum; without any, one of no depth."""
-        w, axes = self.w, self.parts.blocks
+        w, axes = self.w, self.roles.blocks
         counts = [w.extent(axis, self.nest.phases[0]) for axis in axes]
         w.line(f"parts = {' * '.join(counts)}")
         w.line(f"deep = {self.k} if parts > 0 else 0")
@@ -112,7 +112,7 @@ class TileNest:
     # --- what the kernel takes --------------------------------------------------------
 
     def _arguments(self) -> None:
-        w, x, args = self.w, self.parts, self.w.arguments
+        w, x, args = self.w, self.roles, self.w.arguments
         kind = "f32" if x.a.dtype is float32 else "f64"
         w.use(kind)
         w.use("at")
@@ -192,7 +192,7 @@ class TileNest:
 
     def _gathered(self) -> None:
         """Write what b is: a piece of a panel of windows."""
-        w, x, args = self.w, self.parts, self.w.arguments
+        w, x, args = self.w, self.roles, self.w.arguments
         pointer, base = self._base(x.b, (*x.batch, *x.blocks))
         w.use("gather_panel")
         args.special("routine", "gather_at", f"gather {x.b.dtype.name}")
@@ -206,7 +206,7 @@ class TileNest:
 
     def _matrix(self) -> None:
         """Write what b is: a panel of a matrix."""
-        w, x, args = self.w, self.parts, self.w.arguments
+        w, x, args = self.w, self.roles, self.w.arguments
         nr = self.columns
         pointer, base = self._base(x.b, (*x.batch, *x.blocks))
         w.use("fetch")
@@ -225,7 +225,7 @@ class TileNest:
 
     def _first(self) -> None:
         """Write what a is: the rows of the first operand."""
-        w, x, args = self.w, self.parts, self.w.arguments
+        w, x, args = self.w, self.roles, self.w.arguments
         dtype = x.a.dtype.name
         pointer, base = self._base(x.a, (*x.batch, *x.blocks))
         lanes = self.lanes
@@ -288,12 +288,12 @@ class TileNest:
         if not isinstance(store.value, Ref) or store.value.dtype is not self.sum.dtype:
             return None
         buffer = self.w.program.buffers[store.buffer]
-        across = buffer.step(store.index, self.parts.columns[-1].name)
+        across = buffer.step(store.index, self.roles.columns[-1].name)
         return store if across == 1 else None
 
     def _target(self, store: Store) -> tuple[str, str]:
         """Return where a tile's first sum goes, and the step between its rows."""
-        w, args, x = self.w, self.w.arguments, self.parts
+        w, args, x = self.w, self.w.arguments, self.roles
         for e in store.index:
             w.prepare(e)
         terms, others = w.parts(store.buffer, store.index)
@@ -310,7 +310,7 @@ class TileNest:
     @cached_property
     def _later(self) -> tuple[Phase, ...]:
         """The later phases; all columns are counted by the last of their axes."""
-        gone = {axis.name for axis in self.parts.columns[:-1]}
+        gone = {axis.name for axis in self.roles.columns[:-1]}
 
         def change(old: Expr, _: tuple[Expr, ...]) -> Expr | None:
             merged = isinstance(old, Axis) and old.name in gone
@@ -336,7 +336,7 @@ class TileNest:
         )
 
     def _epilogue(self) -> None:
-        w, x = self.w, self.parts
+        w, x = self.w, self.roles
         i, j, nr, lanes = x.row.name, x.columns[-1].name, self.columns, self.lanes
         w.use("load")
         first = f"(v - low) * {self.rows * nr} + " if self.in_parts else ""

@@ -34,7 +34,7 @@ class TileRoom:
     sizes: Mapping[str, int]
 
     @cached_property
-    def parts(self) -> Contraction:
+    def roles(self) -> Contraction:
         """The roles of its axes."""
         found = contraction_of(self.nest, self.program)
         assert found is not None
@@ -43,12 +43,12 @@ class TileRoom:
     @cached_property
     def shape(self) -> gemm.Shape:
         """The register tile."""
-        return gemm.shape(self.parts.a.dtype.name)
+        return gemm.shape(self.roles.a.dtype.name)
 
     @cached_property
     def mnk(self) -> tuple[int, int, int]:
         """Rows, columns and depth of each of its products."""
-        x = self.parts
+        x = self.roles
         return self._count((x.row,)), self._count(x.columns), self._count(x.depth)
 
     def _count(self, axes: Sequence[LoopAxis]) -> int:
@@ -64,7 +64,7 @@ class TileRoom:
         if not any(w.kind == "choice" and w.value == "keep b" for w in words):
             return False
         # A single row is read once a turn: as it lies, unless that is across.
-        across = merged(steps(self.parts.b, self.parts.columns, self.program))
+        across = merged(steps(self.roles.b, self.roles.columns, self.program))
         assert across is not None
         pays = self.mnk[0] > 1 or self._number(across) != 1
         return pays and self.panels <= KEPT_BYTES
@@ -77,13 +77,13 @@ class TileRoom:
         whole step to one.
         """
         _, n, k = self.mnk
-        bands = -(-n // self.shape.columns) * self._count(self.parts.batch)
+        bands = -(-n // self.shape.columns) * self._count(self.roles.batch)
         return self._bytes(bands * k * self.shape.columns)
 
     @cached_property
     def packs_b(self) -> bool:
         """Whether panels of the second operand are copied."""
-        x, (m, n, _) = self.parts, self.mnk
+        x, (m, n, _) = self.roles, self.mnk
         if gathers(x.b, x.columns, x, self.program):
             return True
         across = merged(steps(x.b, x.columns, self.program))
@@ -93,7 +93,7 @@ class TileRoom:
     @cached_property
     def packs_a(self) -> bool:
         """Whether rows of the first operand are copied."""
-        x, (m, n, k) = self.parts, self.mnk
+        x, (m, n, k) = self.roles, self.mnk
         if gathers(x.a, (x.row,), x, self.program):
             return True
         deep = merged(steps(x.a, x.depth, self.program))
@@ -116,7 +116,7 @@ class TileRoom:
         """Return the bytes of each part of a thread's scratch."""
         m, _, k = self.mnk
         tile = self.shape
-        x = self.parts
+        x = self.roles
         windows = gathers(x.b, x.columns, x, self.program)
         tall = -(-m // tile.rows) if x.blocks or windows else 1
         deep = min(k, DEEP) if windows else k
@@ -129,7 +129,7 @@ class TileRoom:
         return {name: self._bytes(n) for name, n in sizes.items()}
 
     def _bytes(self, elements: int) -> int:
-        return -(-elements * self.parts.a.dtype.itemsize // 64) * 64
+        return -(-elements * self.roles.a.dtype.itemsize // 64) * 64
 
     # --- offsets ----------------------------------------------------------------------
 
