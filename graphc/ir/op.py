@@ -291,9 +291,10 @@ def public(function: F) -> F:
 
 def attr_items(attrs: Any) -> list[tuple[str, Any]]:
     """Return an attribute object's fields and values, in order."""
-    return [(name, getattr(attrs, name)) for name in _fields(type(attrs))]
+    kind: Any = type(attrs)
+    return [(name, getattr(attrs, name)) for name in _fields(kind)]
 
 
 @cache
-def _fields(attrs: Any) -> tuple[str, ...]:
-    return tuple(f.name for f in dataclasses.fields(attrs))
+def _fields(kind: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(kind))

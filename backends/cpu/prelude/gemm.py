@@ -12,7 +12,7 @@ from functools import cache, partial
 
 import llvmlite.binding as llvm
 
-from . import native
+from . import native, unlocked
 from .gemm_ir import Shape, Writer, shape, write_tile
 from .panel_ir import write_gather, write_pack
 
@@ -55,7 +55,7 @@ def _build(which: str, dtype: str) -> llvm.ModuleRef:
     _WRITERS[which](writer, _symbol(which, dtype))
     # There is nothing to optimise: without LLVM's passes the loops are the same and
     # compiling takes half the time.
-    return llvm.parse_assembly(str(writer.module))
+    return unlocked.parse(str(writer.module))
 
 
 def should_pack_b(m: int, n: int, sb_j: int, dtype: str = "float32") -> bool:
