@@ -34,9 +34,10 @@ from graphc.ir.program.memory import Arena
 
 Array = np.ndarray[Any, Any]
 
-# A team must save so much work (operations and bytes, so about 0.05 ms), or the step
-# runs on one thread: it loses much where it has to share its cores.
-PARALLEL_WORK = 2_000_000
+# A team must save so much work (operations and bytes: 0.1 ms of a product, 0.3 ms of
+# short nests), or the step runs on one thread: it loses much where it has to share its
+# cores, and some 0.1 ms where its threads have slept.
+PARALLEL_WORK = 16_000_000
 
 # And each barrier must save this (about 3 us): it takes a tenth of that where cores are
 # free, and far longer where they are shared.

@@ -135,7 +135,7 @@ def threading_layer() -> str:
     return "none" if _openmp() is None else "omp"
 
 
-# GNU OpenMP's threads spin this often between regions before they sleep, about 1 ms: the
+# GNU OpenMP's threads spin this often between regions before they sleep, some 1 ms: the
 # time between two steps of a loop. A thread that sleeps at once is woken for each step,
 # often beside the one that wakes it: after a pause of 0.2 s, products that take 1.3 ms
 # took 2.5 for the next twenty. By itself it spins for some 10 ms, which starves whoever
