@@ -37,10 +37,11 @@ def taken_over(program: Program, lives: Lives) -> dict[str, str]:
         alone = {root for root, times in touched.items() if times == 1}
         for s in group:
             if isinstance(s, Nest) and not _is_tiled(s):
-                for new in s.writes:
+                for new in dict.fromkeys(map(program.root, s.writes)):
                     if new not in alone or lives.get(new, (-1, 0))[0] != level:
                         continue
-                    ends = {n for n in s.reads if lives.get(n, (0, -1))[1] == level}
+                    read = map(program.root, s.reads)
+                    ends = {n for n in read if lives.get(n, (0, -1))[1] == level}
                     old = _replaced(program, s, new, ends & alone)
                     if old:
                         found[new] = old
@@ -78,13 +79,9 @@ def _replaced(program: Program, nest: Nest, new: str, ends: set[str]) -> str:
     axes = {e.name for e in store.index if isinstance(e, Axis)}
     simple = all(isinstance(e, Axis) or is_uniform(e) for e in store.index)
     every = all(a.name in axes or a.extent == 1 for a in nest.axes)
-    if (
-        any(s.accumulate for _, s in stores)
-        or store.buffer != new
-        or not simple
-        or not every
-    ):
+    if any(s.accumulate for _, s in stores) or not simple or not every:
         return ""
+    written = set(map(program.root, nest.writes))
     reads = [
         (i, e)
         for i, phase in enumerate(nest.phases)
@@ -92,16 +89,17 @@ def _replaced(program: Program, nest: Nest, new: str, ends: set[str]) -> str:
         if isinstance(e, Load)
     ]
     for old in sorted(ends):
-        same = buffers[old].shape == buffers[new].shape
         wide = buffers[old].dtype.itemsize == buffers[new].dtype.itemsize
         mine = [(i, e) for i, e in reads if program.root(e.buffer) == old]
         if (
-            same
-            and wide
-            and old not in nest.writes
+            wide
+            and old not in written
             and mine
             and all(
-                e.buffer == old and e.args == store.index and i <= last for i, e in mine
+                buffers[e.buffer].shape == buffers[store.buffer].shape
+                and e.args == store.index
+                and i <= last
+                for i, e in mine
             )
         ):
             return old

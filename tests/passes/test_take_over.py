@@ -9,6 +9,7 @@ import pytest
 
 import graphc as gc
 from graphc.ir.graph import Graph
+from graphc.ir.nodes import topological
 from graphc.ir.program.memory import Lifetime, MemoryPlan
 from graphc.ir.target import Target
 
@@ -65,7 +66,7 @@ def test_a_buffer_lies_over_one_that_its_nest_alone_reads_last(
     make, wanted, apply_passes
 ) -> None:
     outputs = make()
-    x = gc.ir.nodes.topological(outputs)[0].results[0]
+    x = topological(outputs)[0].results[0]
     program = apply_passes("default", Graph.build([x], outputs), WIDE)
     assert any(life.over for life in program.plan.lifetimes) == wanted
 

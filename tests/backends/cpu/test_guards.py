@@ -7,7 +7,7 @@ import pytest
 
 import graphc as gc
 from graphc.backends.cpu.guards import guarded
-from graphc.ir.scalar import apply, axis, const, load
+from graphc.ir.scalar import Expr, apply, axis, const, load
 from graphc.ir.types import float32, int64
 
 WIDTHS = [((0, 0), (1, 2)), ((2, 0), (0, 17)), ((1, 1), (20, 0)), ((0, 3), (0, 0))]
@@ -28,7 +28,7 @@ def test_padding_is_read_without_gathering(
         np.testing.assert_array_equal(step(given), wanted)
 
 
-def choice(low: int, high: int, top: int) -> gc.ir.scalar.Expr:
+def choice(low: int, high: int, top: int) -> Expr:
     """select(i - 2 >= low & i - 2 < high, x[max(min(i - 2, top), 0)], 0)"""
     at = axis("i") - const(2, int64)
     tests = at >= const(low, int64), at < const(high, int64)
