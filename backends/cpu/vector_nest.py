@@ -15,7 +15,7 @@ may take several vectors side by side: k0, k0_1, ... under masks m, m_1, ...
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 
 from graphc.backends.cpu.early import early, past
@@ -23,7 +23,7 @@ from graphc.backends.cpu.writer import SPLAT, Writer, literal
 from graphc.backends.shared.blocks import first_place, identity
 from graphc.ir.program import LoopAxis, Nest, Phase, Reduce, Store
 from graphc.ir.program.program import ARGS
-from graphc.ir.scalar import Axis, Expr, Ref, axis, rebuild, ref, walk
+from graphc.ir.scalar import Axis, Const, Expr, Ref, axis, rebuild, ref, walk
 from graphc.passes.widen import is_light
 
 BLOCK = 16  # vectors of an elementwise block: large enough to hide the division
@@ -185,6 +185,9 @@ class VectorNest:
 
     def _phases(self) -> None:
         for phase in self.nest.phases:
+            if self._fills(phase):
+                self._fill(phase)
+                continue
             vectors = self._vectors(phase)
             copies = [
                 replace(
@@ -205,6 +208,50 @@ class VectorNest:
             for copy in copies[: vectors if self.across else 1]:
                 for r in copy.reduces:
                     self._end(copy, r)
+
+    def _fills(self, phase: Phase) -> bool:
+        """Whether a phase stores numbers alone, to neighbours along its last axis.
+
+        Where lanes run along a parallel axis they would be scattered.
+        """
+        if not self.across or not phase.axes or phase.reduces:
+            return False
+        for s in phase.stores:
+            buffer = self.w.program.buffers[s.buffer]
+            if s.accumulate or not all(isinstance(e, Const) for e in walk(s.value)):
+                return False
+            if buffer.step(s.index, phase.axes[-1].name) != 1:
+                return False
+            if buffer.step(s.index, self.axis) in (None, 1):
+                return False
+        return True
+
+    def _fill(self, phase: Phase) -> None:
+        """Write such a phase: point by point, lanes along its last axis."""
+        w = self.w
+        row = f"{self.axis}_row"
+
+        def change(old: Expr, _: tuple[Expr, ...]) -> Expr | None:
+            mine = isinstance(old, Axis) and old.name == self.axis
+            return axis(row) if mine else None
+
+        *outer, last = phase.axes
+        n = w.extent(last, phase)
+        length = self.lanes * self.vectors
+        w.line(f"end = min({self.axis} + {length}, {w.extent(self.nest.axes[-1])})")
+        with ExitStack() as loops:
+            loops.enter_context(w.loop(f"for {row} in range({self.axis}, end):", row))
+            for a in outer:
+                head = f"for {a.name} in range({w.extent(a, phase)}):"
+                loops.enter_context(w.loop(head, a.name))
+            head = f"for {last.name} in range(0, {n}, {self.lanes}):"
+            loops.enter_context(w.loop(head, last.name))
+            w.line(f"m_{last.name} = mask({n} - {last.name}, {self.lanes})")
+            mask = f"m_{last.name}"
+            loops.enter_context(w.lane_axis(last.name, mask, mask))
+            for s in phase.stores:
+                index = tuple(rebuild(i, change) for i in s.index)
+                w.store(s.buffer, index, s.value)
 
     def _vector(self, k: int) -> AbstractContextManager[None]:
         """Write what follows for one of the vectors side by side."""
