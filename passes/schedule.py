@@ -82,8 +82,13 @@ def _far(nest: Nest, program: Program, target: Target) -> str:
 
 
 def _is_simple(found: Contraction, nest: Nest) -> bool:
-    """Whether a contraction's rows are beside its columns, each a single axis."""
-    return found.is_plain and nest.axes[-2] is found.row
+    """Whether a contraction's rows are beside its columns, each a single axis.
+
+    And its operands in that order.
+    """
+    product = nest.phases[0].reduces[0].values[0].args
+    beside = nest.axes[-2] is found.row and product == (found.a, found.b)
+    return found.is_plain and beside
 
 
 def _one_by_one(s: Store) -> bool:
