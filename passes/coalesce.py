@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from graphc.ir.dims import product
-from graphc.ir.program import Buffer, LoopAxis, Nest, Phase, Program, Statement, Store
-from graphc.ir.program.program import within
+from graphc.ir.program import Buffer, LoopAxis, Nest, Phase, Program, Store
+from graphc.ir.program.program import with_nests
 from graphc.ir.scalar import Axis, Expr, Load, axis, load, rebuilt, walk
 from graphc.passes.registry import program_pass
 
@@ -32,22 +32,17 @@ def coalesce(program: Program) -> Program:
     """Make one axis of neighbours that are stepped through as one."""
     views = _Views(program)
 
-    def changed(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
-        new = tuple(
-            _coalesced(s, views)
-            if isinstance(s, Nest) and s.schedule is None
-            else within(s, changed)
-            for s in body
-        )
-        same = all(a is b for a, b in zip(new, body, strict=True))
-        return body if same else new
+    def changed(nest: Nest) -> Nest:
+        return nest if nest.schedule is not None else _coalesced(nest, views)
 
-    body = changed(program.body)
-    if body is program.body:
+    made = with_nests(program, changed)
+    if made is program:
         return program
-    needed = {n for s in body for n in (*s.reads, *s.writes)} | set(program.buffers)
+    needed = {n for s in made.body for n in (*s.reads, *s.writes)} | set(
+        program.buffers
+    )
     buffers = {n: b for n, b in views.table.items() if n in needed}
-    return program.replace(body=body, buffers=buffers)
+    return made.replace(buffers=buffers)
 
 
 class _Views:

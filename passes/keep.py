@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from graphc.ir.program import Nest, Phase, Program, Statement
-from graphc.ir.program.program import Store, within
+from graphc.ir.program import Nest, Phase, Program
+from graphc.ir.program.program import Store, with_nests
 from graphc.ir.scalar import PRIMITIVES, Apply, Axis, Expr, load, rebuild, walk
 from graphc.ir.target import Target
 from graphc.passes.registry import program_pass
@@ -31,16 +31,10 @@ ROW = 1 << 16  # elements that are still near when the next phase comes
 def keep(program: Program, target: Target) -> Program:
     """Let the phases of each nest leave costly values to later ones."""
 
-    def kept(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
-        new = tuple(
-            _kept(s, program) if isinstance(s, Nest) else within(s, kept) for s in body
-        )
-        same = all(a is b for a, b in zip(new, body, strict=True))
-        return body if same else new
-
     # Without lanes, one thread stores an element and another may need it again.
-    body = kept(program.body) if target.lanes > 1 else program.body
-    return program if body is program.body else program.replace(body=body)
+    if target.lanes == 1:
+        return program
+    return with_nests(program, lambda nest: _kept(nest, program))
 
 
 def _kept(nest: Nest, program: Program) -> Nest:

@@ -14,8 +14,8 @@ from __future__ import annotations
 from math import prod
 
 from graphc.ir.dims import Size
-from graphc.ir.program import Buffer, LoopAxis, Nest, Program, Schedule, Statement
-from graphc.ir.program.program import Store, within
+from graphc.ir.program import Buffer, LoopAxis, Nest, Program, Schedule
+from graphc.ir.program.program import Store, with_nests
 from graphc.ir.scalar import Expr, Load, Ref, axes_of, is_uniform, linear, walk
 from graphc.ir.target import Target
 from graphc.passes.contraction import Contraction, contraction_of
@@ -26,18 +26,12 @@ from graphc.passes.registry import program_pass
 def schedule(program: Program, target: Target) -> Program:
     """Choose a schedule for each nest that has none."""
 
-    def scheduled(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
-        new = tuple(
-            s.replace(schedule=choose(s, program, target))
-            if isinstance(s, Nest) and s.schedule is None
-            else within(s, scheduled)
-            for s in body
-        )
-        same = all(a is b for a, b in zip(new, body, strict=True))
-        return body if same else new
+    def scheduled(nest: Nest) -> Nest:
+        if nest.schedule is not None:
+            return nest
+        return nest.replace(schedule=choose(nest, program, target))
 
-    body = scheduled(program.body)
-    return program if body is program.body else program.replace(body=body)
+    return with_nests(program, scheduled)
 
 
 def choose(nest: Nest, program: Program, target: Target) -> Schedule:

@@ -36,7 +36,7 @@ def taken_over(program: Program, lives: Lives) -> dict[str, str]:
         )
         alone = {root for root, times in touched.items() if times == 1}
         for s in group:
-            if isinstance(s, Nest) and not _is_tiled(s):
+            if isinstance(s, Nest) and not s.is_tiled:
                 for new in dict.fromkeys(map(program.root, s.writes)):
                     if new not in alone or lives.get(new, (-1, 0))[0] != level:
                         continue
@@ -47,10 +47,6 @@ def taken_over(program: Program, lives: Lives) -> dict[str, str]:
                         found[new] = old
                         alone.discard(old)
     return found
-
-
-def _is_tiled(nest: Nest) -> bool:
-    return nest.schedule is not None and nest.schedule.strategy == "tile"
 
 
 def _groups(body: Sequence[Statement]) -> Iterator[tuple[int, list[Statement]]]:

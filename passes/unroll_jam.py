@@ -24,8 +24,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
-from graphc.ir.program import LoopAxis, Nest, Phase, Program, Statement
-from graphc.ir.program.program import within
+from graphc.ir.program import LoopAxis, Nest, Phase, Program
+from graphc.ir.program.program import with_nests
 from graphc.ir.scalar import Axis, Expr, Load, Ref, axis, const, rebuild, ref, walk
 from graphc.ir.target import Target
 from graphc.ir.types import int64
@@ -41,16 +41,7 @@ POINTS = 8  # that are left at least, to be shared by threads
 def unroll_jam(program: Program, target: Target) -> Program:
     """Jam the points of each nest that multiplies tensors along its lanes."""
 
-    def jammed(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
-        new = tuple(
-            jam(s, program, target.lanes) if isinstance(s, Nest) else within(s, jammed)
-            for s in body
-        )
-        same = all(a is b for a, b in zip(new, body, strict=True))
-        return body if same else new
-
-    body = jammed(program.body)
-    return program if body is program.body else program.replace(body=body)
+    return with_nests(program, lambda nest: jam(nest, program, target.lanes))
 
 
 def jam(nest: Nest, program: Program, lanes: int) -> Nest:

@@ -20,8 +20,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from graphc.ir.dims import Size
-from graphc.ir.program import LoopAxis, Nest, Phase, Program, Statement
-from graphc.ir.program.program import ARGS, within
+from graphc.ir.program import LoopAxis, Nest, Phase, Program
+from graphc.ir.program.program import ARGS, with_nests
 from graphc.ir.scalar import PRIMITIVES, Apply, walk
 from graphc.ir.target import Target
 from graphc.passes.registry import program_pass
@@ -40,15 +40,7 @@ FEW = 8
 def widen(program: Program, target: Target) -> Program:
     """Choose for each nest how many vectors a loop that reduces takes a turn."""
 
-    def widened(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
-        new = tuple(
-            _widened(s) if isinstance(s, Nest) else within(s, widened) for s in body
-        )
-        same = all(a is b for a, b in zip(new, body, strict=True))
-        return body if same else new
-
-    body = widened(program.body) if target.lanes > 1 else program.body
-    return program if body is program.body else program.replace(body=body)
+    return with_nests(program, _widened) if target.lanes > 1 else program
 
 
 def is_light(phase: Phase) -> bool:

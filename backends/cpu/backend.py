@@ -186,7 +186,7 @@ class Bound:
         tiled = [
             (TileRoom(s, self.program, self.sizes), w)
             for s, _, w in steps
-            if isinstance(s, Nest) and s.schedule and s.schedule.strategy == "tile"
+            if isinstance(s, Nest) and s.is_tiled
         ]
         self._tiled = {id(room.nest): room for room, _ in tiled}
         self._kept = {id(room.nest): 0 for room, w in tiled if room.keeps(w)}

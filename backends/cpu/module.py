@@ -48,7 +48,7 @@ def write_kernel(
     assert nest.schedule is not None
     arguments = Arguments(program)
     writer = Writer(nest, program, arguments, nest.schedule.lanes)
-    if nest.schedule.strategy == "tile":
+    if nest.is_tiled:
         assert tile is not None
         TileNest(writer, *tile, kept).write()
     else:

@@ -384,8 +384,7 @@ def kept_operands(program: Program) -> dict[int, str]:
             continue
         written = {program.root(n) for s in flat(loop.body) for n in s.writes}
         for s in loop.body:
-            tiled = isinstance(s, Nest) and s.schedule and s.schedule.strategy == "tile"
-            if not isinstance(s, Nest) or not tiled:
+            if not isinstance(s, Nest) or not s.is_tiled:
                 continue
             x = contraction_of(s, program)
             assert x is not None

@@ -172,6 +172,11 @@ class Nest:
         return replace(self, **changes)
 
     @property
+    def is_tiled(self) -> bool:
+        """Whether it is a contraction that runs on register tiles."""
+        return self.schedule is not None and self.schedule.strategy == "tile"
+
+    @property
     def exprs(self) -> Iterator[Expr]:
         """Every expression in it, once, arguments first."""
         return walk(*(r for p in self.phases for r in p.roots))
@@ -438,6 +443,20 @@ def within(statement: Statement, change: Callable[[Body], Body]) -> Statement:
     new = tuple(change(body) for body in old)
     same = all(a is b for a, b in zip(new, old, strict=True))
     return statement if same else statement.with_bodies(*new)
+
+
+def with_nests(program: Program, change: Callable[[Nest], Nest]) -> Program:
+    """Return a program with its nests changed, those in regions too; itself if none."""
+
+    def changed(body: Body) -> Body:
+        new = tuple(
+            change(s) if isinstance(s, Nest) else within(s, changed) for s in body
+        )
+        same = all(a is b for a, b in zip(new, body, strict=True))
+        return body if same else new
+
+    body = changed(program.body)
+    return program if body is program.body else program.replace(body=body)
 
 
 def levels(body: Sequence[Statement]) -> int:
