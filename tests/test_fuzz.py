@@ -338,6 +338,19 @@ def test_any_passes_in_any_order_keep_the_meaning(
     agree(found, expected, noise(sample, expected), f"cpu, {','.join(names)}")
 
 
+def again(sample: Sample) -> str:
+    """Return what a float64 function finds when it is compiled, and run, once more."""
+    inputs, outputs = (
+        [v.wide for v in side] for side in (sample.inputs, sample.outputs)
+    )
+    arrays = [v.array for v in sample.inputs]
+    step = gc.compile(inputs, outputs)
+    found = [step(*arrays), step(*arrays)]
+    found.append(gc.compile(inputs, outputs, threads=1)(*arrays))
+    values = [str([a.ravel()[:4].tolist() for a in f]) for f in found]
+    return "\n".join([*values, step.program.text()])
+
+
 @pytest.mark.long
 @settings(max_examples=60, **COMMON)
 @given(samples(ALL))
@@ -346,7 +359,12 @@ def test_random_graphs_are_as_good_in_float64(sample: Sample) -> None:
     expected = truth(sample)
     narrow = EPS / np.finfo(np.float64).eps
     allowed = [2 * a / narrow for a in noise(sample, expected)]
-    agree(run(sample, wide=True), expected, allowed, "cpu, float64")
+    try:
+        agree(run(sample, wide=True), expected, allowed, "cpu, float64")
+    except AssertionError as error:
+        # What a person who cannot make it fail again needs to know.
+        error.add_note(f"once more:\n{again(sample)}")
+        raise
 
 
 @pytest.mark.long
