@@ -21,7 +21,7 @@ from random_ops import OPS
 from strategies import RULES, Sample, Value, samples
 
 import graphc as gc
-from graphc.backends.cpu import backend
+from graphc.backends.cpu import pace
 from graphc.backends.reference.interpreter import run_graph
 from graphc.control.cond import COND
 from graphc.control.scan_op import SCAN, split
@@ -400,14 +400,14 @@ def test_random_graphs_have_equal_bits_on_two_threads(sample: Sample) -> None:
     note(describe(sample))
     results = []
     old = [p.value for p in sample.parameters()]
-    limits = backend.PARALLEL_WORK, backend.BARRIER_WORK
-    backend.PARALLEL_WORK, backend.BARRIER_WORK = -1, 0
+    limits = pace.TEAM, pace.BARRIER
+    pace.TEAM, pace.BARRIER = -1, 0
     try:
         for threads in (1, 2):
             for p, value in zip(sample.parameters(), old, strict=True):
                 p.value = value
             results.append(run(sample, threads=threads))
     finally:
-        backend.PARALLEL_WORK, backend.BARRIER_WORK = limits
+        pace.TEAM, pace.BARRIER = limits
     for one, two in zip(*results, strict=True):
         np.testing.assert_array_equal(one, two)

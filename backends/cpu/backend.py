@@ -14,14 +14,14 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from graphc.backends.cpu import calls, lapack
+from graphc.backends.cpu import calls, lapack, pace
 from graphc.backends.cpu.code import Code
 from graphc.backends.cpu.kernels import CpuKernel
 from graphc.backends.cpu.machine import target
 from graphc.backends.cpu.module import write_module
 from graphc.backends.cpu.prelude import gemm, native
 from graphc.backends.cpu.prelude.team import Entry, Team, aligned_words, threads
-from graphc.backends.cpu.sharing import Shared, Sharing
+from graphc.backends.cpu.sharing import Shared, Sharing, Waits
 from graphc.backends.cpu.table import Step, Table, check_depth, is_shared
 from graphc.backends.cpu.tile_room import TileRoom
 from graphc.backends.shared.arguments import Argument
@@ -33,15 +33,6 @@ from graphc.ir.program import Call, Nest, Program, Task
 from graphc.ir.program.memory import Arena
 
 Array = np.ndarray[Any, Any]
-
-# A team must save so much work (operations and bytes: 0.1 ms of a product, 0.3 ms of
-# short nests), or the step runs on one thread: it loses much where it has to share its
-# cores, and some 0.1 ms where its threads have slept.
-PARALLEL_WORK = 16_000_000
-
-# And each barrier must save this (about 3 us): it takes a tenth of that where cores are
-# free, and far longer where they are shared.
-BARRIER_WORK = 200_000
 
 
 class CpuBackend:
@@ -161,22 +152,18 @@ class Bound:
         saved = -1.0
         if limit > 1:
             saved, self._body = self._sharing(limit).saved(program.body)
-        self.team = Team(limit if saved > PARALLEL_WORK else 1)
+        self.team = Team(limit if saved > pace.TEAM else 1)
         if self.team.nt == 1:
             self._body = program.body
         self._place()
 
     def _sharing(self, limit: int) -> Sharing:
-        """Return what decides what a team shares, by each task's flops and bytes."""
+        """Return what decides what a team shares, by the time of each task."""
         tasks = [task for task, _, _ in self.runner.steps]
-        work = {
-            id(task): float(
-                evaluate(flops_of(task) + bytes_of(task, self.program), self.sizes)
-            )
-            for task in tasks
-        }
+        work = {id(t): pace.nanoseconds(t, self.program, self.sizes) for t in tasks}
         shared = frozenset(id(task) for task in tasks if is_shared(task))
-        return Sharing(work, shared, self.sizes, limit, BARRIER_WORK)
+        waits = Waits(pace.BARRIER, pace.PATIENCE, pace.WAKE)
+        return Sharing(work, shared, self.sizes, limit, waits)
 
     # --- tables -------------------------------------------------------------------
 

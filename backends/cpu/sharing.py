@@ -11,15 +11,18 @@
                             nest c
 
 A barrier costs a team as much as much work, and far longer where another process has
-one of its cores. What lies between barriers is shared where its threads save more than
-the barriers cost; a stretch that is not is done by one thread, without barriers, while
-the others wait behind it. The bits are the same either way.
+one of its cores; a thread that has waited long for another sleeps, and comes back late.
+What lies between barriers is shared where its threads save more than the waits cost; a
+stretch that is not is done by one thread, without barriers, while the others wait
+behind it. The bits are the same either way.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import cast
 
 from graphc.ir.dims import evaluate
@@ -37,18 +40,49 @@ class Alone:
 Shared = Statement | Alone
 
 
+@dataclass(frozen=True)
+class Waits:
+    """What waiting costs a team, in the unit of its work.
+
+    barrier: what one costs. patience: how long a thread waits before it sleeps.
+    wake: what it costs to go on with threads that sleep.
+    """
+
+    barrier: float
+    patience: float = math.inf
+    wake: float = 0.0
+
+
 @dataclass
 class _Level:
-    """What stands between two barriers. alone, shared: what it costs either way."""
+    """What stands between two barriers.
+
+    alone, shared: what it costs either way. lone: what of it is for one thread though
+    it is shared, while the others wait.
+    """
 
     statements: list[Statement] = field(default_factory=list)
     regions: dict[int, Shared] = field(default_factory=dict)  # as they are shared
     alone: float = 0.0
     shared: float = 0.0
+    lone: float = 0.0
 
     @property
     def for_all(self) -> list[Shared]:
         return [self.regions.get(id(s), s) for s in self.statements]
+
+
+# How a level is left: done by one thread or shared, and whether the others sleep then.
+_State = tuple[bool, bool]
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The least cost of levels, which are alone, and whether threads sleep then."""
+
+    cost: float
+    alone: list[bool]
+    asleep: bool
 
 
 @dataclass(frozen=True)
@@ -56,19 +90,19 @@ class Sharing:
     """Decides for a team of `threads`.
 
     work: what each task costs one thread, by its id. parallel: the ids of those that
-    several threads may run at once. barrier: what one costs, in the same unit.
+    several threads may run at once.
     """
 
     work: Mapping[int, float]
     parallel: frozenset[int]
     sizes: Mapping[str, int]
     threads: int
-    barrier: float
+    waits: Waits
 
     def saved(self, body: Sequence[Statement]) -> tuple[float, tuple[Shared, ...]]:
         """Return what a team saves of a body's work, and what it shares of it."""
-        cost, shared = self._best(body)
-        return self.serial(body) - cost, shared
+        choice, shared = self._best(body)
+        return self.serial(body) - choice.cost, shared
 
     def serial(self, body: Sequence[Statement]) -> float:
         """Return what one thread needs for a body; for a `While`, one turn."""
@@ -84,7 +118,7 @@ class Sharing:
                 total += self.work[id(s)]
         return total
 
-    def _best(self, body: Sequence[Statement]) -> tuple[float, tuple[Shared, ...]]:
+    def _best(self, body: Sequence[Statement]) -> tuple[_Choice, tuple[Shared, ...]]:
         """Return what a team needs for a body, and what it shares of it."""
         levels = [_Level()]
         for s in body:
@@ -92,8 +126,8 @@ class Sharing:
                 levels.append(_Level())
             else:
                 self._add(levels[-1], s)
-        cost, alone = self._chosen(levels)
-        return cost, tuple(_joined(levels, alone))
+        choice = self._chosen(levels)
+        return choice, tuple(_joined(levels, choice.alone))
 
     def _add(self, level: _Level, s: Statement) -> None:
         level.statements.append(s)
@@ -103,43 +137,62 @@ class Sharing:
             cost, inner = self._region(s)
             level.regions[id(s)] = Alone((s,)) if one < cost else inner
             level.shared += min(one, cost)
+            level.lone += one if one < cost else 0.0
+        elif id(s) in self.parallel:
+            level.shared += one / self.threads
         else:
-            level.shared += one / (self.threads if id(s) in self.parallel else 1)
+            level.shared += one
+            level.lone += one
 
     def _region(self, s: Region) -> tuple[float, Statement]:
         """Return what a team needs for a region that it enters, and how it stands."""
         found = [self._best(body) for body in s.bodies]
-        costs = [cost for cost, _ in found]
         # The table takes what is alone wherever it takes statements.
         shared = s.with_bodies(*(cast(Body, body) for _, body in found))
         if isinstance(s, If):
-            return max(costs), shared
+            return max(choice.cost for choice, _ in found), shared
         turns = evaluate(s.count, self.sizes) if isinstance(s, Loop) else 1
-        return turns * sum(cost + self.barrier for cost in costs), shared
+        turn = sum(
+            choice.cost + self.waits.barrier + choice.asleep * self.waits.wake
+            for choice, _ in found
+        )
+        return turns * turn, shared
 
-    def _chosen(self, levels: Sequence[_Level]) -> tuple[float, list[bool]]:
-        """Return the least cost of levels, and which of them one thread does alone.
+    def _chosen(self, levels: Sequence[_Level]) -> _Choice:
+        """Return which levels one thread does alone, so that all cost least.
 
         Between two of these no barrier is needed.
         """
-        best = [(0.0, 0.0)]  # of the levels so far, if the last is shared, or alone
-        came: list[tuple[bool, bool]] = []  # whether the one before is alone then
+        best: dict[_State, float] = {(False, False): 0.0}
+        came: list[dict[_State, _State]] = []  # how the level before is left then
         for i, level in enumerate(levels):
-            shared, alone = best[-1]
-            wait = self.barrier if i else 0.0
-            came.append((alone < shared, alone < shared + wait))
-            best.append(
-                (
-                    min(shared, alone) + wait + level.shared,
-                    min(shared + wait, alone) + level.alone,
-                )
-            )
+            before, best = best, {}
+            came.append({})
+            for was, alone in product(before, (False, True)):
+                cost = before[was] + self._next(was, alone, level)
+                if not i:
+                    cost -= self.waits.barrier  # nothing to wait for yet
+                now = alone, self._sleep(was, alone, level)
+                if cost < best.get(now, math.inf):
+                    best[now], came[-1][now] = cost, was
+        last = now = min(best, key=lambda state: best[state])
         chosen: list[bool] = []
-        now = best[-1][1] < best[-1][0]
-        for before in reversed(came):
-            chosen.append(now)
-            now = before[now]
-        return min(best[-1]), chosen[::-1]
+        for before_it in reversed(came):
+            chosen.append(now[0])
+            now = before_it[now]
+        return _Choice(best[last], chosen[::-1], last[1])
+
+    def _next(self, was: _State, alone: bool, level: _Level) -> float:
+        """Return what a level costs behind one left so, and the wait for that."""
+        if alone:
+            return level.alone + (0.0 if was[0] else self.waits.barrier)
+        return level.shared + self.waits.barrier + was[1] * self.waits.wake
+
+    def _sleep(self, was: _State, alone: bool, level: _Level) -> bool:
+        """Return whether the threads that wait for a level sleep when it is done."""
+        if alone and was == (True, True):
+            return True
+        return (level.alone if alone else level.lone) > self.waits.patience
 
 
 def _joined(levels: Sequence[_Level], alone: Sequence[bool]) -> list[Shared]:

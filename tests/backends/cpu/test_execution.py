@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.backends.cpu import backend
+from graphc.backends.cpu import pace
 from graphc.backends.cpu.prelude import team
 from graphc.errors import GraphcError
 from graphc.executable import Executable
@@ -117,8 +117,8 @@ def test_training_twice_gives_equal_bits() -> None:
 def test_bits_do_not_depend_on_the_number_of_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(backend, "PARALLEL_WORK", -1)
-    monkeypatch.setattr(backend, "BARRIER_WORK", 0)
+    monkeypatch.setattr(pace, "TEAM", -1)
+    monkeypatch.setattr(pace, "BARRIER", 0)
     runs = []
     for threads in (1, 2):
         step, weights = network(threads=threads)
@@ -160,8 +160,8 @@ def test_one_step_called_from_several_threads() -> None:
 def test_one_parallel_step_called_from_several_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(backend, "PARALLEL_WORK", -1)
-    monkeypatch.setattr(backend, "BARRIER_WORK", 0)
+    monkeypatch.setattr(pace, "TEAM", -1)
+    monkeypatch.setattr(pace, "BARRIER", 0)
     step, weights = network(threads=2)
     for w in weights:
         w.value = np.zeros(w.type.shape)
@@ -260,8 +260,8 @@ def python(text: str, **environment: str) -> str:
 SHORT = """
 import os, sys, threading
 import numpy as np, graphc as gc
-from graphc.backends.cpu import backend
-backend.PARALLEL_WORK, backend.BARRIER_WORK = -1, 0
+from graphc.backends.cpu import pace
+pace.TEAM, pace.BARRIER = -1, 0
 x = gc.input("x", ("N", 8))
 w = gc.parameter("w", (8, 3), init="ones")
 loss = gc.mean(gc.tanh(x @ w) ** 2)

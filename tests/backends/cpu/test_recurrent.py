@@ -9,7 +9,7 @@ import pytest
 
 import graphc as gc
 from graphc import nn, optim
-from graphc.backends.cpu import backend
+from graphc.backends.cpu import pace
 from graphc.backends.cpu.backend import Runner
 from graphc.backends.cpu.prelude.team import aligned_words
 from graphc.executable import Executable
@@ -61,8 +61,8 @@ def test_it_learns_as_reference_does() -> None:
 
 
 def test_equal_bits_on_one_thread_and_two(monkeypatch) -> None:
-    monkeypatch.setattr(backend, "PARALLEL_WORK", -1)
-    monkeypatch.setattr(backend, "BARRIER_WORK", 0)
+    monkeypatch.setattr(pace, "TEAM", -1)
+    monkeypatch.setattr(pace, "BARRIER", 0)
     one, two = lstm(threads=1), lstm(threads=2)
     for t, n in ((1, 1), (13, 3), (2, 33)):
         given = sample(t, n)
@@ -91,8 +91,8 @@ def test_a_step_of_any_batch_agrees_with_reference(n) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_it_stays_within_the_memory_that_the_plan_said(threads, monkeypatch) -> None:
-    monkeypatch.setattr(backend, "PARALLEL_WORK", -1)
-    monkeypatch.setattr(backend, "BARRIER_WORK", 0)
+    monkeypatch.setattr(pace, "TEAM", -1)
+    monkeypatch.setattr(pace, "BARRIER", 0)
     margin, pattern = 4096, 0x5A5A5A5A5A5A5A5A
     made: list[Array] = []
 

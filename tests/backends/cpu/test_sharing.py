@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphc.backends.cpu.sharing import Alone, Shared, Sharing
+from graphc.backends.cpu.sharing import Alone, Shared, Sharing, Waits
 from graphc.ir.program import Barrier, Call, If, Loop, Statement
 
 BARRIER = 10.0
+SHORT = Waits(BARRIER)
 
 
 def task(work: float, one: bool = False) -> Call:
@@ -32,11 +33,11 @@ def tasks(body: Any) -> list[Call]:
     return found
 
 
-def sharing(body: Any, threads: int = 2, barrier: float = BARRIER) -> Sharing:
+def sharing(body: Any, threads: int = 2, waits: Waits = SHORT) -> Sharing:
     every = tasks(body)
     work = {id(t): float(t.routine.split()[1]) for t in every}
     several = frozenset(id(t) for t in every if t.routine.startswith("all"))
-    return Sharing(work, several, {"T": 50}, threads, barrier)
+    return Sharing(work, several, {"T": 50}, threads, waits)
 
 
 def shown(body: Any) -> Any:
@@ -112,13 +113,40 @@ def test_no_turns_cost_nothing() -> None:
     assert saved == 0
 
 
+def test_behind_a_long_stretch_for_one_the_others_sleep() -> None:
+    wait = Barrier()
+    body = [task(90), wait, task(80, one=True), wait, task(70)]
+    assert chosen(body)[1] == [90.0, "|", 80.0, "|", 70.0]
+    waits = Waits(BARRIER, patience=70, wake=30)
+    saved, shared = chosen(body, waits=waits)
+    assert shared == [90.0, "|", ("alone", 80.0, "|", 70.0)]
+    assert saved == 45 - BARRIER
+
+
+def test_a_turn_that_ends_with_a_long_stretch_wakes_the_others() -> None:
+    turn = (task(90), Barrier(), task(80, one=True))
+    awake, _ = chosen([Loop("i", 50, turn)])
+    assert awake == 50 * (45 - 2 * BARRIER)
+    saved, _ = chosen([Loop("i", 50, turn)], waits=Waits(BARRIER, 70, 15))
+    assert saved == 50 * (45 - 2 * BARRIER - 15)
+    saved, shared = chosen([Loop("i", 50, turn)], waits=Waits(BARRIER, 70, 30))
+    assert saved == 0
+    assert shared == [("alone", ("loop", 90.0, "|", 80.0))]
+
+
 @pytest.mark.parametrize("threads", [2, 8])
 @given(
     st.lists(st.tuples(st.integers(0, 60), st.booleans()), min_size=1, max_size=7),
     st.sampled_from([0.0, 3.0, 10.0]),
+    st.sampled_from([5.0, 20.0, 40.0]),
+    st.sampled_from([0.0, 4.0, 15.0]),
 )
 def test_no_other_choice_is_cheaper(
-    threads: int, given: list[tuple[int, bool]], barrier: float
+    threads: int,
+    given: list[tuple[int, bool]],
+    barrier: float,
+    patience: float,
+    wake: float,
 ) -> None:
     levels = [task(work, one) for work, one in given]
     body: list[Shared] = []
@@ -127,10 +155,15 @@ def test_no_other_choice_is_cheaper(
     whole = sum(work for work, _ in given)
     costs = []
     for alone in product([False, True], repeat=len(given)):
-        cost = 0.0
+        cost, asleep = 0.0, False
         for i, (work, by_one) in enumerate(given):
             cost += work / (1 if alone[i] or by_one else threads)
-            cost += barrier * (i > 0 and not (alone[i] and alone[i - 1]))
+            stretch = i > 0 and alone[i] and alone[i - 1]
+            cost += barrier * (i > 0 and not stretch)
+            cost += wake * (asleep and not alone[i])
+            long = (alone[i] or by_one) and work > patience
+            asleep = long or (asleep and stretch)
         costs.append(cost)
-    saved, _ = chosen(body, threads=threads, barrier=barrier)  # type: ignore[arg-type]
+    waits = Waits(barrier, patience, wake)
+    saved, _ = chosen(body, threads=threads, waits=waits)  # type: ignore[arg-type]
     assert saved == pytest.approx(whole - min(costs))

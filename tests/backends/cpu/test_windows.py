@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.backends.cpu import backend
+from graphc.backends.cpu import pace
 
 Array = np.ndarray
 
@@ -70,7 +70,7 @@ def test_pictures_that_are_not_finite_spoil_their_own_windows_alone() -> None:
 def test_windows_have_equal_bits_for_any_number_of_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(backend, "PARALLEL_WORK", -1)
+    monkeypatch.setattr(pace, "TEAM", -1)
     inputs, outputs = all_of_it(SIZES[5])
     given = numbers(SIZES[5])
     once = gc.compile(inputs, outputs, threads=1)(*given)

@@ -1,0 +1,34 @@
+"""How long things take, roughly, in nanoseconds: to tell what is worth sharing.
+
+Measured on one core of an Ice Lake server, over the rows of `python -m benchmarks`:
+three of four tasks take between half and twice what is said here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from graphc.backends.shared.costs import bytes_of, flops_of
+from graphc.ir.dims import evaluate
+from graphc.ir.program import Nest, Program, Task
+
+# A team must save so much, or the step runs on one thread: it loses much where it has
+# to share its cores, and some 0.1 ms where its threads have slept.
+TEAM = 60_000
+
+# And each barrier must save this: it takes a tenth of that where cores are free, and
+# far longer where they are shared.
+BARRIER = 2_500
+
+# A thread that waits at a barrier sleeps after a while, and is slow to come back.
+PATIENCE, WAKE = 50_000, 60_000
+
+# Of one thread: operations and bytes in a nanosecond, and what starting a task takes.
+TILED, OTHERS, BYTES, START = 100, 12, 20, 50
+
+
+def nanoseconds(task: Task, program: Program, sizes: Mapping[str, int]) -> float:
+    """Return how long one thread needs for a task."""
+    rate = TILED if isinstance(task, Nest) and task.is_tiled else OTHERS
+    moved = evaluate(bytes_of(task, program), sizes)
+    return START + evaluate(flops_of(task), sizes) / rate + moved / BYTES
