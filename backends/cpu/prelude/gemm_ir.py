@@ -92,7 +92,9 @@ class Writer:
         self.mask = ir.VectorType(BIT, tile.lanes)
         self.pointer = self.element.as_pointer()
         suffix = f"v{tile.lanes}f{8 * self.size}"
-        self.fma = self.declare(f"llvm.fma.{suffix}", self.vector, [self.vector] * 3)
+        # Fused where the processor can: an old one has but a function that does it.
+        kinds = [self.vector] * 3
+        self.fma = self.declare(f"llvm.fmuladd.{suffix}", self.vector, kinds)
         self.masked_load = self.declare(
             f"llvm.masked.load.{suffix}.p0{'' if _opaque() else f'{suffix}'}",
             self.vector,
