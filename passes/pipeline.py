@@ -45,11 +45,12 @@ PROGRAM_PASSES: tuple[str, ...] = (
     "unroll-jam",  # by what the lanes leave: points that share reads in one
     "keep",  # before widen: a phase that computes less waits for its sums
     "widen",  # after unroll-jam, whose sums fill the registers already
+    "pair-rows",  # by the registers that the sums of widen leave
     "order",  # statements that need nothing of each other side by side
     "place-barriers",  # after the order is final
     "plan-memory",  # lifetimes end at barriers
 )
-OPTIONAL = ("coalesce", "unroll-jam", "keep", "widen", "order")
+OPTIONAL = ("coalesce", "unroll-jam", "keep", "widen", "pair-rows", "order")
 DEFAULT: tuple[str, ...] = (*GRAPH_PASSES, *PROGRAM_PASSES)
 
 

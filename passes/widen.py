@@ -86,20 +86,20 @@ def _across(nest: Nest, axis: LoopAxis, lanes: int) -> int:
     # Known to be wide, and two blocks at least, which threads may share.
     blocks = _vectors(axis.extent, lanes, unknown=1) // 2
     work = sum(map(work_of, nest.phases))
-    return _power(min(ACROSS, blocks, _room(nest.phases, lanes), 64 // max(work, 1)))
+    return _power(min(ACROSS, blocks, room_of(nest.phases, lanes), 64 // max(work, 1)))
 
 
 def _along(phase: Phase, lanes: int) -> int:
     """Return the vectors of a row."""
     blocks = _vectors(phase.axes[-1].extent, lanes, unknown=ALONG)
-    return _power(min(ALONG, blocks, _room((phase,), lanes)))
+    return _power(min(ALONG, blocks, room_of((phase,), lanes)))
 
 
 def _vectors(extent: Size, lanes: int, unknown: int) -> int:
     return -(-extent // lanes) if isinstance(extent, int) else unknown
 
 
-def _room(phases: tuple[Phase, ...], lanes: int) -> int:
+def room_of(phases: tuple[Phase, ...], lanes: int) -> int:
     """Return how many times the sums of these phases fit the registers."""
     sums = [r.dtype for p in phases for r in p.reduces]
     wide = sum(max(d.itemsize // 4, 1) for d in sums)

@@ -75,5 +75,10 @@ def _later(writer: Writer, phase: Phase, buffer: str, e: Expr) -> dict[str, str]
         return {}
     pointer = writer.arguments.buffer(buffer)
     row = writer.arguments.factor(f"{pointer}_{name}", step)
-    far = f"{ROWS} * {row}" if across else f"min(max({row}, {SOON}), {LATE})"
+    if across:
+        return {buffer: f"{ROWS} * {row}"}
+    assert nest.schedule is not None
+    if nest.schedule.points > 1:
+        row = f"{nest.schedule.points} * {row}"
+    far = f"min(max({row}, {SOON}), {LATE})"
     return {buffer: far}

@@ -7,13 +7,21 @@ from functools import cache
 from pathlib import Path
 
 from graphc.backends.cpu.prelude import gemm
+from graphc.backends.cpu.prelude.processor import ProcessorError
+from graphc.errors import CompileError
 from graphc.ir.target import Target
 
 
 @cache
 def target() -> Target:
-    """Return the target of this machine."""
-    lanes = gemm.shape("float32").lanes
+    """Return the target of this machine.
+
+    Raises:  CompileError if GRAPHC_CPU asks for code that it cannot run.
+    """
+    try:
+        lanes = gemm.shape("float32").lanes
+    except ProcessorError as error:
+        raise CompileError(error.problem, help=error.help) from None
     return Target(
         "cpu",
         lanes=lanes,

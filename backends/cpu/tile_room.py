@@ -83,12 +83,30 @@ class TileRoom:
     @cached_property
     def packs_b(self) -> bool:
         """Whether panels of the second operand are copied."""
-        x, (m, n, _) = self.roles, self.mnk
+        x = self.roles
         if gathers(x.b, x.columns, x, self.program):
             return True
         across = merged(steps(x.b, x.columns, self.program))
         assert across is not None
-        return gemm.should_pack_b(m, n, self._number(across), x.b.dtype.name)
+        step, dtype = self._number(across), x.b.dtype.name
+        return gemm.should_pack_b(*self.mnk, step, dtype, lines_up=self.lines_up)
+
+    @cached_property
+    def lines_up(self) -> bool:
+        """Whether rows of the second operand begin where vectors of memory do.
+
+        The caller's arrays do not: NumPy's memory begins 16 bytes behind a cache line.
+        """
+        x, buffers = self.roles, self.program.buffers
+        if buffers[self.program.root(x.b.buffer)].space in ("input", "output"):
+            return False
+        buffer = buffers[x.b.buffer]
+        names = ["", *(axis.name for axis in (*x.batch, *x.blocks, *x.depth))]
+        moves = [buffer.step(x.b.args, name) for name in names]
+        return all(
+            move is not None and self._number(move) % self.shape.lanes == 0
+            for move in moves
+        )
 
     @cached_property
     def packs_a(self) -> bool:
@@ -120,7 +138,9 @@ class TileRoom:
         windows = gathers(x.b, x.columns, x, self.program)
         tall = -(-m // tile.rows) if x.blocks or windows else 1
         deep = min(k, DEEP) if windows else k
-        length = -(-k // tile.lanes) * tile.lanes
+        assert self.nest.schedule is not None
+        lanes = self.nest.schedule.lanes  # the kernel's rows end with its vectors
+        length = -(-k // lanes) * lanes
         sizes = {
             "c": tall * tile.rows * tile.columns,
             "panel": deep * tile.columns * (self.packs_b and not kept),

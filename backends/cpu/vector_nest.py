@@ -9,12 +9,13 @@
 The lanes run along the last parallel axis (then a point is a block of that axis) or
 along the last axis of each phase (then a point is a row). Which threads compute
 which points changes nothing in the results: no sum crosses a point. A loop that reduces
-may take several vectors side by side: k0, k0_1, ... under masks m, m_1, ...
+may take several vectors side by side: k0, k0_1, ... under masks m, m_1, ... A nest of
+long chains takes two rows side by side, i0 and i0b.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 
@@ -38,6 +39,9 @@ COMBINE = {
 }
 
 
+Change = Callable[[Expr, tuple[Expr, ...]], Expr | None]
+
+
 class VectorNest:
     """Writes a nest with the strategy "vector"."""
 
@@ -52,6 +56,7 @@ class VectorNest:
         self.vectors = schedule.vectors
         self.axis = schedule.axis
         self.far = schedule.far
+        self.pairs = schedule.points > 1
         names = [a.name for a in self.nest.axes]
         self.across = self.axis in names  # lanes along a parallel axis
         self.w.axis = self.axis if self.across else ""
@@ -100,9 +105,15 @@ class VectorNest:
         if several:
             # A division takes as long as a vector of work: one here, no more below.
             w.decode(names, [f"max({count}, 1)" for count in counts], "first")
-        with w.loop("for u in range(first, last):", *(a.name for a in outer)):
+        step = ", 2" if self.pairs else ""
+        with w.loop(f"for u in range(first, last{step}):", *(a.name for a in outer)):
             if not several:
                 w.line(f"{names[0]} = u")
+            if self.pairs:
+                # The last row of an odd number is computed twice, to the same bits.
+                other = _other(names[0])
+                w.line(f"{other} = min(u + 1, last - 1)")
+                w.blocks[-1].axes.add(other)
             if not self.across:
                 w.mask = "one"
                 self._phases()
@@ -134,6 +145,34 @@ class VectorNest:
             w.line(f"m = mask({n} - {name}, {self.lanes}){below}")
             self._phases()
 
+    # --- rows side by side --------------------------------------------------------
+
+    def _both(self, phase: Phase) -> Phase:
+        """Return a phase that computes another row too."""
+        (row,) = (a.name for a in self.nest.axes)
+
+        def change(old: Expr, _: tuple[Expr, ...]) -> Expr | None:
+            if isinstance(old, Axis) and old.name == row:
+                return axis(_other(row))
+            return ref(_other(old.name), old.dtype) if isinstance(old, Ref) else None
+
+        def moved(e: Expr) -> Expr:
+            return self._relabelled(e, change)
+
+        reduces = [
+            replace(r, name=_other(r.name), values=tuple(map(moved, r.values)))
+            for r in phase.reduces
+        ]
+        stores = [
+            replace(s, index=tuple(map(moved, s.index)), value=moved(s.value))
+            for s in phase.stores
+        ]
+        return replace(
+            phase,
+            reduces=(*phase.reduces, *reduces),
+            stores=(*phase.stores, *stores),
+        )
+
     # --- vectors side by side -----------------------------------------------------
 
     def _side_by_side(self, name: str, n: str, vectors: int) -> None:
@@ -163,6 +202,11 @@ class VectorNest:
                 return ref(_at(old.name, k), old.dtype)
             return None
 
+        return self._relabelled(root, change)
+
+    def _relabelled(self, root: Expr, change: Change) -> Expr:
+        """Return an expression rebuilt, and label its parts as those of the old."""
+
         def moved(e: Expr) -> Expr:
             new = rebuild(e, change)
             if e in self.labels:
@@ -189,11 +233,12 @@ class VectorNest:
                 self._fill(phase)
                 continue
             vectors = self._vectors(phase)
+            rows = self._both(phase) if self.pairs else phase
             copies = [
                 replace(
-                    phase,
-                    reduces=tuple(self._reduce(r, k) for r in phase.reduces),
-                    stores=tuple(self._store(s, k) for s in phase.stores),
+                    rows,
+                    reduces=tuple(self._reduce(r, k) for r in rows.reduces),
+                    stores=tuple(self._store(s, k) for s in rows.stores),
                 )
                 for k in range(vectors)
             ]
@@ -204,7 +249,7 @@ class VectorNest:
             self.w.early = early(self.w, phase) if self.far else {}
             self._loops(copies, list(phase.axes))
             if self._along(phase):
-                self._join(phase, vectors)
+                self._join(rows, vectors)
             for copy in copies[: vectors if self.across else 1]:
                 for r in copy.reduces:
                     self._end(copy, r)
@@ -364,6 +409,11 @@ class VectorNest:
             splat = w.use(SPLAT[dtype.name])
             w.line(f"{r.name} = {splat}({horizontal}({r.name}), full)")
         w.define(r.name, r.name)
+
+
+def _other(name: str) -> str:
+    """Return what a local of the first row is called in the second."""
+    return f"{name}b"
 
 
 def _at(name: str, k: int) -> str:

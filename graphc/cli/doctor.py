@@ -54,6 +54,7 @@ def findings() -> list[Finding]:
         _packages,
         _cores,
         _simd,
+        _processor,
         _threads,
         _training,
         _drawing,
@@ -127,6 +128,21 @@ def _simd() -> Iterator[Finding]:
         )
     notable = [f for f in ("fma", "avx2", "avx512f", "neon", "sve") if f in features]
     yield Finding("CPU features", ", ".join(notable) or "none that kernels use")
+
+
+def _processor() -> Iterator[Finding]:
+    """Name the processor that code is made for, which GRAPHC_CPU may lower."""
+    from graphc.backends.cpu.prelude import processor
+
+    try:
+        made_for = processor.target()
+    except processor.ProcessorError as error:
+        yield Finding("code made for", error.problem, BROKEN, error.help)
+        return
+    asked = os.environ.get(processor.VARIABLE)
+    why = f"{processor.VARIABLE}={asked}" if asked else "this processor"
+    value = f"{made_for.cpu} ({why}), vectors of {8 * made_for.vector_bytes} bits"
+    yield Finding("code made for", value)
 
 
 def _vector(features: set[str]) -> tuple[int, str]:

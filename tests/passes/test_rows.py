@@ -1,4 +1,4 @@
-"""keep and widen: rows computed once, and several vectors of them at a time."""
+"""keep, widen, pair-rows: rows computed once, several vectors or two rows at once."""
 
 from __future__ import annotations
 
@@ -133,6 +133,50 @@ def test_widen_takes_as_many_vectors_as_wait_for_each_other(
 def test_widen_in_text(show: Any, apply_passes: Any) -> None:
     before = apply_passes(BEFORE, graph(lambda x: gc.sum(x, 0), ("N", 1024)), WIDE)
     show("widen", before, apply_passes("widen", before, WIDE))
+
+
+@pytest.mark.parametrize(
+    ("function", "points"),
+    [
+        (softmax, 2),
+        (lambda x: gc.logsumexp(x, axis=1), 2),
+        (lambda x: gc.log_softmax(x, axis=-1), 2),
+        (lambda x: gc.softmax(x, axis=0), 1),  # no rows: lanes lie side by side
+        (lambda x: gc.softmax(x[:1], axis=-1), 1),  # one row
+        (lambda x: gc.max(x, 1), 1),  # nothing costly
+        (lambda x: gc.argmax(gc.exp(x), 1), 1),
+        (lambda x: gc.exp(x) + 1.0, 1),
+    ],
+)
+def test_pair_rows_takes_two_rows_where_costly_links_wait(
+    function: Any, points: int, apply_passes: Any
+) -> None:
+    before = apply_passes(f"{BEFORE},keep,widen", graph(function, ("N", 40)), WIDE)
+    after = apply_passes("pair-rows", before, WIDE)
+    chosen = [nest.schedule.points for nest in after.nests]
+    assert max(chosen) == points
+    assert (after is before) == (points == 1)
+    assert apply_passes("pair-rows", after, WIDE) is after
+
+
+def test_pair_rows_needs_lanes_and_registers(apply_passes: Any) -> None:
+    one = Target("scalar", lanes=1)
+    scalar = apply_passes(BEFORE, EXAMPLES["softmax"], one)
+    assert apply_passes("pair-rows", scalar, one) is scalar
+
+    def sums(count: int) -> Callable[[gc.Tensor], gc.Tensor]:
+        def total(x: gc.Tensor) -> gc.Tensor:
+            y = gc.sum(gc.exp(x), 1)
+            for k in range(1, count):
+                y = y + gc.sum(gc.exp(x * float(k + 1)), 1)
+            return y
+
+        return total
+
+    for count, fits in ((8, True), (9, False)):
+        before = apply_passes(BEFORE, graph(sums(count), ("N", 40)), WIDE)
+        assert len(before.nests) == 1
+        assert (apply_passes("pair-rows", before, WIDE) is not before) == fits
 
 
 @pytest.mark.parametrize(

@@ -58,18 +58,39 @@ def _build(which: str, dtype: str) -> llvm.ModuleRef:
     return unlocked.parse(str(writer.module))
 
 
-def should_pack_b(m: int, n: int, sb_j: int, dtype: str = "float32") -> bool:
+# Of a panel that the first cache keeps beside the rows of the other operand.
+_NEAR = 1 << 15
+
+
+def should_pack_b(
+    m: int,
+    n: int,
+    k: int,
+    sb_j: int,
+    dtype: str = "float32",
+    *,
+    lines_up: bool = True,
+) -> bool:
     """Tell whether to copy b, k x n, into panels before an m x n product.
 
     A tile reads rows of b as whole vectors, so columns must be adjacent and as many.
     Where they are, copying costs as much as 8 rows of the product; it pays, up to
-    twofold, once a panel is read for more than a few tiles of rows, unless b's rows are
-    so short that they share pages. A single row has a tile of its own.
+    twofold, once a panel is read for more than a few tiles of rows, unless b is a
+    single panel already. That is copied only if its rows do not begin where cache lines
+    do (`lines_up`): each vector is two lines then, which takes half as long again from
+    the second cache and a tenth from the first. A single row has a tile of its own.
     """
     tile = shape(dtype)
     if sb_j != 1 or (m > 1 and n % tile.lanes):
         return True
-    return m > 4 * tile.rows and n > tile.columns
+    enough = 4
+    if n <= tile.columns:
+        if lines_up:
+            return False
+        size = {"float32": 4, "float64": 8}[dtype]
+        near = k * tile.columns * size <= _NEAR
+        enough = 12 if near else 4
+    return m > enough * tile.rows
 
 
 def should_pack_a(m: int, n: int, sa_k: int, dtype: str = "float32") -> bool:

@@ -38,6 +38,7 @@ import llvmlite
 import llvmlite.binding as llvm
 
 from . import unlocked
+from .processor import target as target
 
 MAGIC = b"graphc-object-1\n"
 
@@ -62,46 +63,12 @@ class NativeError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Target:
-    """Describe the processor that code is made for.
-
-    ``vector_bytes`` and ``registers`` size the register tile of a matrix product.
-    """
-
-    triple: str
-    cpu: str
-    features: str
-    vector_bytes: int
-    registers: int
-
-    @property
-    def text(self) -> str:
-        """Return one line that differs wherever the machine code may differ."""
-        return f"{self.triple} {self.cpu} {self.features}"
-
-
-@dataclass(frozen=True)
 class Native:
     """Hold a function's address in this process and how it came to be."""
 
     address: int
     from_cache: bool
     compile_seconds: float
-
-
-@cache
-def target() -> Target:
-    """Return the processor of this process."""
-    _initialize()
-    triple = llvm.get_process_triple()
-    cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features()
-    if triple.startswith("x86_64"):
-        wide = features.get("avx512f", False)
-        middle = features.get("avx2", False) and features.get("fma", False)
-        vector_bytes, registers = (64, 32) if wide else (32 if middle else 16, 16)
-    else:
-        vector_bytes, registers = 16, 32
-    return Target(triple, cpu, features.flatten(), vector_bytes, registers)
 
 
 @cache
@@ -115,12 +82,13 @@ def _target_machine() -> llvm.TargetMachine:
     # These are the options that Numba's own JIT uses. The large code model of
     # "jitdefault" costs a register here and there, but code and constants may then lie
     # anywhere in the address space.
-    host = target()
-    return llvm.Target.from_triple(host.triple).create_target_machine(
-        cpu=host.cpu,
-        features=host.features,
+    _initialize()
+    made_for = target()
+    return llvm.Target.from_triple(made_for.triple).create_target_machine(
+        cpu=made_for.cpu,
+        features=made_for.features,
         opt=2,
-        reloc="static" if host.triple.startswith("x86") else "default",
+        reloc="static" if made_for.triple.startswith("x86") else "default",
         codemodel="jitdefault",
         jit=True,
     )

@@ -136,6 +136,7 @@ class Schedule:
     axis: the axis along lanes, a parallel axis or the last of each phase's; empty
     for none. parallel: whether shares of the nest may run at once. vectors: how many
     vectors of the axis a loop that reduces takes a turn, each with its own sum.
+    points: how many points, each a row, are computed side by side.
     far: "ahead" for a nest that should ask early for what it reads, as it touches more
     than near caches hold; "stream" if it is more than all hold.
     """
@@ -147,6 +148,7 @@ class Schedule:
     lanes: int = 1
     parallel: bool = True
     vectors: int = 1
+    points: int = 1
     far: str = ""
 
 

@@ -100,7 +100,8 @@ def nest_lines(
         parts = [s.strategy, *([f"{s.rows} by"] if s.rows else []), s.axis or "one"]
         parts.append(f"x{s.lanes}")
         several = f"{s.vectors} at once" if s.vectors > 1 else ""
-        notes = [several, "" if s.parallel else "serial", s.far]
+        rows = f"{s.points} rows" if s.points > 1 else ""
+        notes = [several, rows, "" if s.parallel else "serial", s.far]
         how = f" {{{', '.join([' '.join(parts), *filter(None, notes)])}}}"
     lines = [f"{pad}nest {nest.name} ({axes}){how}{_note(nest)}"]
     for phase in nest.phases:

@@ -447,6 +447,20 @@ def test_memory_is_told_before_any_run() -> None:
         step.memory()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_stay_within_the_memory_that_the_plan_said(
+    dtype: str, guarded: Callable[[], int]
+) -> None:
+    """Copies of a transposed operand too, whose rows end with whole vectors."""
+    a, b = gc.input("a", ("K", "M"), dtype), gc.input("b", ("N", "K"), dtype)
+    step = gc.compile([a, b], gc.transpose(a) @ gc.transpose(b), threads=1)
+    for k in (1, 65, 127, 129):
+        sizes = {"M": 131, "N": 133, "K": k}
+        given = [np.ones((k, 131), dtype), np.ones((133, k), dtype)]
+        assert (step(*given) == k).all()
+        assert guarded() == -(-step.memory(**sizes).bytes // 8) * 8
+
+
 def test_buffers_that_live_at_once_do_not_overlap() -> None:
     step, _ = network()
     plan = step.program.plan

@@ -241,12 +241,21 @@ def test_gather_finds_runs_of_neighbours_along_and_across(dtype):
         np.testing.assert_array_equal(to[:, :cols], image[deep[:, None] + across])
 
 
+def test_packing_pays_where_rows_off_a_line_are_read_often():
+    deep, flat = 256, 16  # a panel larger than the first cache, and a small one
+    for k, enough in ((deep, 4), (flat, 12)):
+        for m in (enough * MR, enough * MR + 1):
+            packs = gemm.should_pack_b(m, NR, k, 1, "float32", lines_up=False)
+            assert packs == (m > enough * MR)
+    assert not gemm.should_pack_b(1000, NR, 64, 1)
+
+
 def test_packing_pays_where_panels_are_read_often():
-    assert gemm.should_pack_b(5 * MR, 512, 1)
-    assert not gemm.should_pack_b(MR, 512, 1)
-    assert not gemm.should_pack_b(1000, NR, 1)
-    assert gemm.should_pack_b(2, 10, 1)  # rows of b that are no whole vectors
-    assert not gemm.should_pack_b(1, 10, 1)
-    assert gemm.should_pack_b(1, 10, 512)
+    assert gemm.should_pack_b(5 * MR, 512, 64, 1)
+    assert not gemm.should_pack_b(MR, 512, 64, 1)
+    assert not gemm.should_pack_b(1000, NR, 64, 1)
+    assert gemm.should_pack_b(2, 10, 64, 1)  # rows of b that are no whole vectors
+    assert not gemm.should_pack_b(1, 10, 64, 1)
+    assert gemm.should_pack_b(1, 10, 64, 512)
     assert gemm.should_pack_a(784, 512, 784)
     assert not gemm.should_pack_a(784, 512, 1)
