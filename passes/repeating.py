@@ -74,72 +74,62 @@ class Repeating:
 
     def _cut(self, group: Group) -> None:
         """Give the nodes of a group beyond its cheapest cut to their readers."""
-        outside: dict[Tensor, list[Node]] = {}
+        own: dict[Tensor, list[Node]] = {}  # what could be repeated, with its readers
         for tensor in (r for n in group.nodes for r in n.results):
             users = self.readers.get(tensor, ())
-            outside[tensor] = [u for u in users if self.group[u] is not group]
-        kept = {
-            t
-            for t, users in outside.items()
-            if t in self.roots or not all(map(self._may_repeat, users))
-        }
-        if not any(
-            u and t not in kept and self._operations(t.node) is not None
-            for t, u in outside.items()
-        ):
+            outside = [u for u in users if self.group[u] is not group]
+            if tensor not in self.roots and all(map(self._may_repeat, outside)):
+                own[tensor] = outside
+        wanted = [t for t, users in own.items() if users]
+        if all(self._operations(t.node) is None for t in wanted):
             return
-        wanted = {t: u for t, u in outside.items() if any(map(self._may_repeat, u))}
-        beyond = self._network(group, wanted, kept).beyond(SOURCE, SINK)
-        found = [n for n in group.nodes if ("in", n.results[0]) in beyond]
-        for node in found:
-            recipe = self._recipe(node)
-            self.recipes[node] = _Recipe(recipe.sources, {*recipe.nodes, node})
-        readers = {u for n in found for u in outside[n.results[0]]}
+        network = self._network(group, own)
+        for tensor in wanted:
+            network.connect(("out", tensor), SINK, ENDLESS)
+        beyond = network.beyond(SOURCE, SINK)
+        found = [t for t in own if ("in", t) in beyond]
+        for tensor in found:
+            recipe = self._recipe(tensor.node)
+            self.recipes[tensor.node] = _Recipe(
+                recipe.sources, {*recipe.nodes, tensor.node}
+            )
+        readers = {u for t in found for u in own[t]}
         if not all(map(self._is_small, map(self._recipe, readers))):
-            for node in found:
-                del self.recipes[node]
+            for tensor in found:
+                del self.recipes[tensor.node]
 
-    def _network(
-        self,
-        group: Group,
-        wanted: Mapping[Tensor, Sequence[Node]],
-        kept: Collection[Tensor],
-    ) -> Network:
+    def _network(self, group: Group, own: Mapping[Tensor, Sequence[Node]]) -> Network:
         """Return the tensors of a group, joined by what it costs to cut there.
 
         A tensor is two vertices. It is stored if the cut parts them, and repeated if
         both lie beyond it.
         """
         network = Network()
-        elements = max(map(_elements, wanted))
-        for tensor, readers in self._reached(group, wanted).items():
+        elements = max(_elements(t) for t, users in own.items() if users)
+        for tensor, readers in self._reached(group, own).items():
+            if tensor in own:
+                width = WRITE + READ * len(readers)
+            else:  # it is stored in any case, and some may read it in any case
+                width = READ * sum(not self._reads(g, tensor) for g in readers)
             bytes = _elements(tensor) * tensor.dtype.itemsize
-            width = READ * len(readers)
-            own = self.group.get(tensor.node) is group
-            if not own:
-                width -= READ * sum(self._reads(g, tensor) for g in readers)
-            elif tensor not in kept:
-                width += WRITE
             network.connect(("in", tensor), ("out", tensor), width * bytes)
             work = ENDLESS
             operations = self._operations(tensor.node)
-            if own and tensor not in kept and operations is not None:
+            if tensor in own and operations is not None:
                 work = OPERATION * operations * elements * sum(map(_phases, readers))
                 for source in self._recipe(tensor.node).sources:
                     network.connect(("out", source), ("in", tensor), ENDLESS)
             network.connect(SOURCE, ("in", tensor), work)
-        for tensor in wanted:
-            network.connect(("out", tensor), SINK, ENDLESS)
         return network
 
     def _reached(
-        self, group: Group, wanted: Mapping[Tensor, Sequence[Node]]
+        self, group: Group, own: Mapping[Tensor, Sequence[Node]]
     ) -> dict[Tensor, set[Group]]:
-        """Return the tensors that matter to readers, with the groups of those."""
-        found = {t: {self.group[u] for u in users} for t, users in wanted.items()}
+        """Return the tensors that readers could use, with the groups of those."""
+        found = {t: {self.group[u] for u in us} for t, us in own.items() if us}
         for node in reversed(group.nodes):
             to = found.get(node.results[0])
-            if to and self._operations(node) is not None:
+            if to and node.results[0] in own and self._operations(node) is not None:
                 for source in self._recipe(node).sources:
                     found.setdefault(source, set()).update(to)
         return found
