@@ -151,7 +151,10 @@ class Repeating:
         return not many and len(recipe.nodes) < self.max_ops
 
     def _reads(self, group: Group, tensor: Tensor) -> bool:
-        return any(tensor in self._recipe(n).sources for n in group.nodes)
+        """Whether a group reads a tensor element by element."""
+        return any(
+            tensor in self._recipe(n).sources for n in group.nodes if not reads_again(n)
+        )
 
     def _may_repeat(self, node: Node) -> bool:
         """Whether a node reads each element once: it may as well compute it."""
