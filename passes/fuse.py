@@ -36,8 +36,10 @@ from graphc.passes.lowering.group import (
     keeps_order,
     reached,
     reads_again,
+    same_elements,
 )
 from graphc.passes.registry import graph_pass
+from graphc.passes.repeating import Repeating
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +63,7 @@ class _Fusion:
         self.options = options
         self.roots = set(graph.roots)
         self.free = self._free_nodes()
-        self.inputs = {
-            n: self.sources(n, self.free) for n in graph.nodes if n not in self.free
-        }
-        self.readers: dict[Tensor, list[Node]] = {}
-        for node, inputs in self.inputs.items():
-            for tensor in inputs:
-                self.readers.setdefault(tensor, []).append(node)
+        self._connect()
         self.groups = Groups(
             lambda n: (t.node for t in self.inputs[n]),
             lambda n: (u for r in n.results for u in self.readers.get(r, ())),
@@ -80,9 +76,37 @@ class _Fusion:
     def run(self) -> Graph:
         for node in self.inputs:
             self._place(node)
+        self._repeat()
         if all(len(self._members(g)) < 2 for g in self.groups):
             return self.graph
         return self._build()
+
+    def _connect(self) -> None:
+        """Find what each node reads and what reads each tensor, without free nodes."""
+        nodes = (n for n in self.graph.nodes if n not in self.free)
+        self.inputs = {n: self.sources(n, self.free) for n in nodes}
+        self.readers: dict[Tensor, list[Node]] = {}
+        for node, inputs in self.inputs.items():
+            for tensor in inputs:
+                self.readers.setdefault(tensor, []).append(node)
+
+    def _repeat(self) -> None:
+        """Give work to the readers of a group where that costs less."""
+        before, most = self.inputs, (self.options.max_inputs, self.options.max_ops)
+        repeated = Repeating(
+            before, self.readers, self.group, self._kind, self.roots, *most
+        ).nodes(self.groups)
+        if not repeated:
+            return
+        for node in repeated:
+            self.groups.remove(node)
+        self.free |= repeated
+        self._connect()
+        for node, inputs in self.inputs.items():
+            if len(inputs) != len(before[node]) or any(
+                a is not b for a, b in zip(inputs, before[node], strict=True)
+            ):
+                self._join(node)
 
     # --- what is free -------------------------------------------------------------
 
@@ -131,17 +155,21 @@ class _Fusion:
         stack = list(reversed(node.inputs))
         while stack:
             tensor = stack.pop()
-            if tensor.node in free:
-                stack.extend(reversed(tensor.node.inputs))
-            else:
+            if tensor not in found:
                 found[tensor] = None
-        return list(found)
+                if tensor.node in free:
+                    stack.extend(reversed(tensor.node.inputs))
+        return [t for t in found if t.node not in free]
 
     # --- growing groups -----------------------------------------------------------
 
     def _place(self, node: Node) -> None:
-        """Put a node into the groups of its inputs as far as that is legal."""
+        """Put a node into a group, of its own or with its inputs."""
         self.groups.place(node)
+        self._join(node)
+
+    def _join(self, node: Node) -> None:
+        """Join the group of a node with those of its inputs as far as that is legal."""
         if self._stores(node) or isinstance(node.op.lower, View):
             return
         candidates = {
@@ -159,17 +187,22 @@ class _Fusion:
                     self.groups.join(between)
 
     def _twins(self, node: Node) -> list[Node]:
-        """Return nodes that reduce the same elements, as a maximum and its place do."""
+        """Return nodes that reduce elements at the same places, as max and argmax."""
         if not isinstance(node.op.lower, Reduction) or is_contraction(node):
             return []
+        (source,) = node.inputs
+        found = dict.fromkeys(self._users(source))
+        for tensor in self.inputs[node]:
+            if tensor.shape == source.shape:
+                found |= dict.fromkeys(self.readers[tensor])
         return [
             other
-            for other in self._users(node.inputs[0])
+            for other in found
             if other is not node
             and other in self.group
             and isinstance(other.op.lower, Reduction)
-            and len(other.inputs) == 1
-            and other.attrs == node.attrs
+            and [t.shape for t in other.inputs] == [source.shape]
+            and same_elements(node, other)
         ]
 
     def _preference(self, group: Group) -> tuple[int, int]:

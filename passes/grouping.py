@@ -141,6 +141,13 @@ class Groups:
         stays.number = min(stays.number, goes.number)
         return stays
 
+    def remove(self, node: Node) -> None:
+        """Take a node out of its group; what it read comes before what read it."""
+        group = self.of.pop(node)
+        group.nodes.remove(node)
+        if not group.nodes:
+            self._unlink(group)
+
     # --- the list -----------------------------------------------------------------
 
     def _link(self, group: Group, before: Group | None, after: Group | None) -> None:

@@ -343,6 +343,12 @@ def reads_again(node: Node) -> bool:
     return isinstance(node.op.lower, Reduction) and _row_form(node) is None
 
 
+def same_elements(a: Node, b: Node) -> bool:
+    """Whether two reductions of equal shapes go over the same places."""
+    rows = _row_form(a) is not None and _row_form(b) is not None
+    return a.attrs == b.attrs or (rows and bool(a.attrs.axis == b.attrs.axis))
+
+
 def is_contraction(node: Node) -> bool:
     """Whether a node reduces over products of several tensors' elements."""
     return reads_again(node) and len(node.inputs) > 1
