@@ -10,7 +10,7 @@ import pytest
 
 import graphc as gc
 from graphc import nn
-from graphc.backends.cpu import backend
+from graphc.backends.cpu import pace
 from graphc.passes import DEFAULT
 
 Array = np.ndarray[Any, Any]
@@ -41,8 +41,8 @@ def paired(step: Any) -> bool:
 def test_two_rows_at_once_have_the_bits_of_one(
     what: str, columns: int, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend, "PARALLEL_WORK", -1)
-    monkeypatch.setattr(backend, "BARRIER_WORK", 0)
+    monkeypatch.setattr(pace, "TEAM", -1)
+    monkeypatch.setattr(pace, "BARRIER", 0)
     x = gc.input("x", ("N", columns), dtype)
     outputs = FORMULAS[what](x)
     alone = gc.compile([x], outputs, passes=ALONE, threads=1)
