@@ -61,6 +61,7 @@ class TileNest:
         self.index = index
         self.sum = self.nest.phases[0].reduces[0]
         self.windows = gathers(found.b, found.columns, found, writer.program)
+        self.swapped = swaps(found, writer.program, columns)
         self.in_parts = self.windows or bool(found.blocks)
         self.m = self.n = self.k = ""  # how many rows and columns, and how deep
 
@@ -72,7 +73,8 @@ class TileNest:
         self._arguments()
         m, n = self.m, self.n
         batch = [w.extent(axis) for axis in x.batch]
-        for name in ("tiling", "share", "bands", "panel_place", "tile"):
+        tile = "tile_rows" if self.swapped else "tile"
+        for name in ("tiling", "share", "bands", "panel_place", tile):
             w.use(name)
         copied = "1" if self.windows else "copied"
         sizes = f"{m}, {n}, {copied}, {self.rows}, {self.columns}"
@@ -91,10 +93,12 @@ class TileNest:
             else:
                 self._first()
                 self._sums("0")
-            if self.in_parts and not self.direct:
+            if self.swapped:
+                self._turned_back()
+            elif self.in_parts and not self.direct:
                 with w.loop("for v in range(low, high):"):
                     self._rows()
-                    self._epilogue()
+                    self._epilogue_of_tile()
 
     def _parts(self) -> None:
         """Write the loop over the parts of a sum; without any, one of no depth."""
@@ -118,9 +122,12 @@ class TileNest:
         w.use("at")
         self.m = w.extent(x.row)
         self.n = self._size("columns", x.columns)
+        if self.swapped:
+            self.m, self.n = self.n, self.m
         self.k = self._size("depth", x.depth)
         own = "this thread's own"
-        args.special("routine", "tile_at", f"tile {x.a.dtype.name}")
+        tile = "tile_rows" if self.swapped else "tile"
+        args.special("routine", "tile_at", f"{tile} {x.a.dtype.name}")
         args.special("choice", "room", "room", "scratch of a thread, in elements")
         if not self.direct:
             args.special("scratch", "c", kind, f"sums, {own}")
@@ -168,8 +175,11 @@ class TileNest:
         with w.loop("for piece in range(pieces):"):
             w.line("d = piece * length")
             w.line(f"some = min(length, {k} - d)")
-            self._gathered()
             added = "d" if part == "0" else f"{part} + d"
+            if self.swapped:
+                self._where_they_lie(added)
+                return
+            self._gathered()
             self._tiles("at(a, row * a_row + d * a_deep)", "some", added)
 
     def _tiles(self, left: str, depth: str, added: str) -> None:
@@ -184,7 +194,7 @@ class TileNest:
             operands = f"{left}, a_row, a_deep, rows, b, b_deep, {depth}, cols"
             w.line(f"tile(tile_at, {to}, {step}, {operands}, {added})")
             if not self.direct and not self.in_parts:
-                self._epilogue()
+                self._epilogue_of_tile()
 
     def _rows(self) -> None:
         self.w.line("row = v * height")
@@ -223,8 +233,34 @@ class TileNest:
         copy = f"{to}, {nr}, {source}, {deep}, {across}, {self.k}, cols"
         w.line(f"b, b_deep, _ = fetch(pack_at, copied, {fresh}, {copy})")
 
+    def _where_they_lie(self, added: str) -> None:
+        """Write a piece of the sums of windows that are the rows of tiles."""
+        w, x, args = self.w, self.roles, self.w.arguments
+        dtype, nr = x.a.dtype.name, self.columns
+        (p, base), (q, start) = (
+            self._base(e, (*x.batch, *x.blocks)) for e in (x.a, x.b)
+        )
+        deep, across = self._step(x.a, x.depth), self._step(x.a, (x.row,))
+        w.use("pack")
+        args.special("routine", "pack_at", f"pack {dtype}")
+        begin = f"{base} + d * {deep} + column * {across}"
+        copy = f"panel, {nr}, at({p}, {begin}), {deep}, {across}, some, cols"
+        w.line(f"pack(pack_at, {copy})")
+        rows, down = (
+            self._offsets(name, x.b, axes)
+            for name, axes in (("across_b", x.columns), ("deep_b", x.depth))
+        )
+        with w.loop("for v in range(low, high):"):
+            self._rows()
+            to = f"at(c, (v - low) * height * {nr}), {nr}"
+            left = f"at({q}, {start}), {rows} + 8 * row, {down} + 8 * d, rows"
+            right = f"panel, {nr}, some, cols"
+            w.line(f"tile_rows(tile_at, {to}, {left}, {right}, {added})")
+
     def _first(self) -> None:
         """Write what a is: the rows of the first operand."""
+        if self.swapped:
+            return
         w, x, args = self.w, self.roles, self.w.arguments
         dtype = x.a.dtype.name
         pointer, base = self._base(x.a, (*x.batch, *x.blocks))
@@ -282,7 +318,7 @@ class TileNest:
     def direct(self) -> Store | None:
         """The store of sums as they are, to neighbours: the tile does it itself."""
         stores = [s for phase in self._later for s in phase.stores]
-        if len(stores) != 1 or stores[0].accumulate:
+        if self.swapped or len(stores) != 1 or stores[0].accumulate:
             return None
         (store,) = stores
         if not isinstance(store.value, Ref) or store.value.dtype is not self.sum.dtype:
@@ -335,18 +371,32 @@ class TileNest:
             for phase in self.nest.phases[1:]
         )
 
-    def _epilogue(self) -> None:
-        w, x = self.w, self.roles
-        i, j, nr, lanes = x.row.name, x.columns[-1].name, self.columns, self.lanes
-        w.use("load")
+    def _turned_back(self) -> None:
+        """Write the epilogue of sums whose rows are columns of what is made."""
+        w, lanes = self.w, self.lanes
+        w.line("row = low * height")
+        w.line(f"lines = min(high * height, {self.m}) - row")
+        w.line(f"width = (lines + {lanes - 1}) // {lanes} * {lanes}")
+        w.line(f"pack(pack_at, turned, width, c, 1, {self.columns}, cols, lines)")
+        self._epilogue("column", "cols", "row", "lines", "turned, r * width + q")
+
+    def _epilogue_of_tile(self) -> None:
+        nr = self.columns
         first = f"(v - low) * {self.rows * nr} + " if self.in_parts else ""
-        with w.loop("for r in range(rows):", i):
-            w.line(f"{i} = row + r")
-            with w.loop(f"for q in range(0, cols, {lanes}):", j, mask="m"):
-                w.line(f"{j} = column + q")
-                w.line(f"m = mask(cols - q, {lanes})")
+        self._epilogue("row", "rows", "column", "cols", f"c, {first}r * {nr} + q")
+
+    def _epilogue(self, row: str, rows: str, column: str, cols: str, at: str) -> None:
+        """Write what becomes of sums: rows from `row` on, columns from `column` on."""
+        w, x = self.w, self.roles
+        i, j, lanes = x.row.name, x.columns[-1].name, self.lanes
+        w.use("load")
+        with w.loop(f"for r in range({rows}):", i):
+            w.line(f"{i} = {row} + r")
+            with w.loop(f"for q in range(0, {cols}, {lanes}):", j, mask="m"):
+                w.line(f"{j} = {column} + q")
+                w.line(f"m = mask({cols} - q, {lanes})")
                 w.axis = j
-                w.line(f"{self.sum.name} = load(c, {first}r * {nr} + q, m)")
+                w.line(f"{self.sum.name} = load({at}, m)")
                 w.define(self.sum.name, self.sum.name)
                 for phase in self._later:
                     values = [(s, w.vector(s.value)) for s in phase.stores]
@@ -360,6 +410,21 @@ def gathers(
 ) -> bool:
     """Whether an operand lies in no matrix: its axes are not one, or its sum's are."""
     return any(merged(steps(e, axes, program)) is None for axes in (across, x.depth))
+
+
+def swaps(x: Contraction, program: Program, columns: int) -> bool:
+    """Whether windows are read where they lie, as rows, and sums are turned back.
+
+    Where neighbours lie along the sum an operand must be transposed to be columns. Of
+    windows, which overlap, there is more to transpose than of the other one; but that
+    one has to fill the columns of a tile.
+    """
+    n = x.row.extent
+    if isinstance(n, int) and 2 * n <= columns:
+        return False
+    if not gathers(x.b, x.columns, x, program) or not _runs_down(x, program):
+        return False
+    return not gathers(x.a, (x.row,), x, program)
 
 
 def _runs_down(x: Contraction, program: Program) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphc.backends.cpu.prelude import gemm
-from graphc.backends.cpu.tile_nest import DEEP, gathers
+from graphc.backends.cpu.tile_nest import DEEP, gathers, swaps
 from graphc.backends.shared.arguments import Argument
 from graphc.ir.dims import Size, evaluate, product
 from graphc.ir.program import LoopAxis, Nest, Program
@@ -114,9 +114,13 @@ class TileRoom:
 
     def rooms(self, kept: bool) -> dict[str, int]:
         """Return the bytes of each part of a thread's scratch."""
-        m, _, k = self.mnk
+        m, n, k = self.mnk
         tile = self.shape
         x = self.roles
+        if swaps(x, self.program, tile.columns):
+            tall = -(-n // tile.rows) * tile.rows
+            rows = {"c": tall, "panel": min(k, DEEP), "turned": tall + tile.lanes}
+            return {name: self._bytes(n * tile.columns) for name, n in rows.items()}
         windows = gathers(x.b, x.columns, x, self.program)
         tall = -(-m // tile.rows) if x.blocks or windows else 1
         deep = min(k, DEEP) if windows else k

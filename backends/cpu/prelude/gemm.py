@@ -18,7 +18,12 @@ from .panel_ir import write_gather, write_pack
 
 __all__ = ["Shape", "address", "prepare", "shape", "should_pack_a", "should_pack_b"]
 
-_WRITERS = {"tile": write_tile, "pack": write_pack, "gather": write_gather}
+_WRITERS = {
+    "tile": write_tile,
+    "tile_rows": partial(write_tile, offsets=True),
+    "pack": write_pack,
+    "gather": write_gather,
+}
 _pending: dict[tuple[str, str], native.Made] = {}
 
 
@@ -31,7 +36,10 @@ def prepare(which: str, dtype: str) -> None:
 
 @cache
 def address(which: str, dtype: str = "float32") -> int:
-    """Return the address of "tile", "pack" or "gather", compiled if need be."""
+    """Return the address of "tile", "tile_rows", "pack" or "gather".
+
+    It is compiled if need be.
+    """
     found = native.load(
         _key(which, dtype),
         _symbol(which, dtype),

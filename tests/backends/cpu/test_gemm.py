@@ -159,6 +159,26 @@ def test_tile_of_every_height_and_width(dtype):
             assert np.isnan(c[:, cols:]).all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_tile_of_rows_that_lie_where_tables_say(dtype):
+    function = native.c_function(gemm.address("tile_rows", dtype), 11)
+    shape = gemm.shape(dtype)
+    rng = np.random.default_rng(6)
+    image = rng.standard_normal(3000).astype(dtype)
+    deep = np.add.outer(np.arange(3) * 40, np.arange(11)).reshape(-1)
+    for rows, cols in itertools.product((1, 2, shape.rows), (1, shape.columns)):
+        across = rng.integers(0, 2000, rows)
+        b = rng.standard_normal((len(deep), shape.columns)).astype(dtype)
+        c = np.full((rows, cols), np.nan, dtype)
+        tables = across.ctypes.data, deep.ctypes.data
+        left = (image.ctypes.data, *tables, rows)
+        right = (b.ctypes.data, shape.columns, len(deep), cols)
+        exact = image[np.add.outer(across, deep)] @ b[:, :cols]
+        for adds in (0, 1):
+            function(c.ctypes.data, cols, *left, *right, adds)
+            np.testing.assert_allclose(c, (1 + adds) * exact, 1e-4, 1e-5)
+
+
 def test_accumulating_blocks_of_k_changes_no_bit():
     rng = np.random.default_rng(3)
     k = 300

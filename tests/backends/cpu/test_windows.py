@@ -20,6 +20,8 @@ SIZES = [
     (3, 2, 13, 17, 37, 3, 3, 1, 2),
     (1, 2, 3, 1, 70, 1, 7, 1, 3),
     (0, 2, 3, 6, 6, 3, 3, 1, 1),
+    (2, 5, 37, 9, 19, 3, 2, 1, 1),
+    (3, 7, 70, 12, 5, 3, 3, 2, 1),
 ]
 
 
@@ -67,12 +69,13 @@ def test_pictures_that_are_not_finite_spoil_their_own_windows_alone() -> None:
     assert np.isinf(found).sum() == 3 * 4
 
 
+@pytest.mark.parametrize("case", [SIZES[5], SIZES[-1]])
 def test_windows_have_equal_bits_for_any_number_of_threads(
-    monkeypatch: pytest.MonkeyPatch,
+    case: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backend, "PARALLEL_WORK", -1)
-    inputs, outputs = all_of_it(SIZES[5])
-    given = numbers(SIZES[5])
+    inputs, outputs = all_of_it(case)
+    given = numbers(case)
     once = gc.compile(inputs, outputs, threads=1)(*given)
     twice = gc.compile(inputs, outputs, threads=2)(*given)
     for a, b in zip(once, twice, strict=True):
