@@ -10,7 +10,9 @@ whose results they read, one contraction to a group; a softmax becomes one group
 test is the lowering itself: a group is legal when it lowers to one nest. Ops that only
 move elements (`broadcast_to`, `transpose`, `full`, slices) are repeated in every group
 that reads them; what a contraction reads many times is computed before it. Nothing
-else is computed twice, and what several groups read is stored once.
+else is computed twice, and what several groups read is stored once. Where the epilogue
+of a contraction would store several tensors, each for a sum, the sums compute them
+from what the contraction makes, if that moves fewer bytes.
 
 Preserves every value bit for bit on `reference`; on a backend the order of the
 operations stays, only the memory between them goes.
@@ -21,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any
 
 from graphc.ir.graph import Graph
@@ -38,6 +41,8 @@ from graphc.passes.lowering.group import (
     reads_again,
 )
 from graphc.passes.registry import graph_pass
+
+UNKNOWN = 256  # what stands for a size that is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,8 @@ class _Fusion:
     def run(self) -> Graph:
         for node in self.inputs:
             self._place(node)
+        for group in list(self.groups):
+            self._sink(group)
         if all(len(self._members(g)) < 2 for g in self.groups):
             return self.graph
         return self._build()
@@ -178,26 +185,29 @@ class _Fusion:
 
     def _may_join(self, first: Group, second: Group) -> Between | None:
         """Return what joining two groups takes, None if they do not fit together."""
-        nodes = [*first.nodes, *second.nodes]
+        if not self._is_one([*first.nodes, *second.nodes]):
+            return None
+        return self.groups.between(first, second)
+
+    def _is_one(self, nodes: Sequence[Node]) -> bool:
+        """Whether nodes can be a group, as far as they alone are concerned."""
         if len(nodes) > self.options.max_ops:
-            return None
+            return False
         if any(self._stores(n) for n in nodes):
-            return None
+            return False
         # Two contractions in one nest would not run on register tiles.
         if sum(map(is_contraction, nodes)) > 1:
-            return None
+            return False
         # What is read many times is computed before.
         own = set(nodes)
         if any(t.node in own for n in nodes if reads_again(n) for t in self.inputs[n]):
-            return None
+            return False
         sources, outputs = self._border(nodes)
         if len(sources) > self.options.max_inputs:
-            return None
+            return False
         if len(outputs) > self.options.max_outputs:
-            return None
-        if not self._fits(sources, outputs):
-            return None
-        return self.groups.between(first, second)
+            return False
+        return self._fits(sources, outputs)
 
     def _fits(self, sources: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
         """Ask the lowering, once for groups that are the same, as in equal layers."""
@@ -259,6 +269,52 @@ class _Fusion:
         ]
         return list(sources), outputs
 
+    # --- sinking ------------------------------------------------------------------
+
+    def _sink(self, group: Group) -> None:
+        """Move what each of a contraction's readers can compute for itself to them.
+
+        What a contraction makes may be all that has to be stored, where its epilogue
+        computes several tensors from it, each for another sum: none of them can join
+        the sums before, and no contraction can be one group with a sum.
+        """
+        if not any(map(is_contraction, group.nodes)):
+            return
+        goes: dict[Node, Group] = {}
+        for node in reversed(group.nodes):
+            readers = [u for r in node.results for u in self.readers.get(r, ())]
+            to = {goes.get(u, self.group[u]) for u in readers}
+            pointwise = isinstance(node.op.lower, Pointwise)
+            if pointwise and len(to) == 1 and group not in to:
+                goes.update(
+                    (node, g) for g in to if self.roots.isdisjoint(node.results)
+                )
+        targets = list(dict.fromkeys(goes.values()))
+        now = [g.nodes for g in (group, *targets)]
+        then = [[n for n in group.nodes if n not in goes]]
+        then += [[*g.nodes, *(n for n in goes if goes[n] is g)] for g in targets]
+        if self._traffic(now) <= self._traffic(then) or not all(
+            map(self._is_one, then)
+        ):
+            return
+        for node in goes:
+            self.groups.move(node, goes[node])
+        first, *rest = targets
+        for other in rest:
+            both = first.nodes, other.nodes
+            if self._traffic([[*first.nodes, *other.nodes]]) < self._traffic(both):
+                between = self._may_join(first, other)
+                if between is not None:
+                    first = self.groups.join(between)
+
+    def _traffic(self, groups: Iterable[Sequence[Node]]) -> int:
+        """Return about how many bytes groups read and write, twice what they write."""
+        total = 0
+        for nodes in groups:
+            sources, outputs = self._border(nodes)
+            total += sum(map(_bytes, sources)) + 2 * sum(map(_bytes, outputs))
+        return total
+
     # --- the new graph ------------------------------------------------------------
 
     def _build(self) -> Graph:
@@ -307,3 +363,9 @@ class _Fusion:
             )  # fmt: skip
             inner.update(zip(node.results, clone.results, strict=True))
         return Region(args, [inner[t] for t in outputs])
+
+
+def _bytes(tensor: Tensor) -> int:
+    """Return the bytes of a tensor, with a guess for sizes that are not known."""
+    sizes = (s if isinstance(s, int) else UNKNOWN for s in tensor.shape)
+    return prod(sizes) * tensor.dtype.itemsize

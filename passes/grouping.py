@@ -141,6 +141,12 @@ class Groups:
         stays.number = min(stays.number, goes.number)
         return stays
 
+    def move(self, node: Node, to: Group) -> None:
+        """Move a node to a group that reads it, the only one that does."""
+        self.of[node].nodes.remove(node)
+        to.nodes = sorted([*to.nodes, node], key=self._position.__getitem__)
+        self.of[node] = to
+
     # --- the list -----------------------------------------------------------------
 
     def _link(self, group: Group, before: Group | None, after: Group | None) -> None:
