@@ -39,6 +39,7 @@ from graphc.ir.program.program import flat
 from graphc.ir.scalar import Axis, Expr, Load, Ref, const, linear, rebuild, walk
 from graphc.ir.types import float32
 from graphc.passes.contraction import Contraction, contraction_of, merged, steps
+from graphc.passes.framed import FRAME
 
 DEEP = 128  # of a piece of a gathered panel
 
@@ -50,6 +51,8 @@ class TileNest:
     operand as it is, if there is one.
     """
 
+    own = "this thread's own"
+
     def __init__(self, writer: Writer, rows: int, columns: int, index: str) -> None:
         self.w = writer
         self.nest: Nest = writer.nest
@@ -60,8 +63,8 @@ class TileNest:
         self.rows, self.columns = rows, columns
         self.index = index
         self.sum = self.nest.phases[0].reduces[0]
-        self.windows = gathers(found.b, found.columns, found, writer.program)
-        self.swapped = swaps(found, writer.program, columns)
+        self.windows = gathers(found.b, found.columns, found, found.program)
+        self.swapped = swaps(found, found.program, columns)
         self.in_parts = self.windows or bool(found.blocks)
         self.m = self.n = self.k = ""  # how many rows and columns, and how deep
 
@@ -92,6 +95,7 @@ class TileNest:
                 self._parts()
             else:
                 self._first()
+                self._frame("(band == from_band) | (column == 0)")
                 self._sums("0")
             if self.swapped:
                 self._turned_back()
@@ -111,6 +115,7 @@ class TileNest:
         with w.loop("for part in range(max(parts, 1)):", *names):
             w.decode(names, [f"max({n}, 1)" for n in counts], "part")
             self._first()
+            self._frame("parts > 0")
             self._sums("part")
 
     # --- what the kernel takes --------------------------------------------------------
@@ -148,16 +153,18 @@ class TileNest:
     def _step(self, e: Load, axes: Sequence[LoopAxis]) -> str:
         """Return how far a read moves along axes that are one, as an argument."""
         args = self.w.arguments
-        step = merged(steps(e, axes, self.w.program))
+        step = merged(steps(e, axes, self.roles.program))
         assert step is not None
-        return args.factor(f"{args.buffer(e.buffer)}_{axes[-1].name}", step)
+        pointer = "framed" if e.buffer == FRAME else args.buffer(e.buffer)
+        return args.factor(f"{pointer}_{axes[-1].name}", step)
 
     def _offsets(self, name: str, e: Load, axes: Sequence[LoopAxis]) -> str:
         """Return the table of what axes add to where a read lies."""
         args = self.w.arguments
-        pointer = args.buffer(e.buffer)
+        framed = e.buffer == FRAME
+        pointer = "the frame" if framed else args.buffer(e.buffer)
         note = f"offsets in {pointer} along {', '.join(a.name for a in axes)}"
-        found = steps(e, axes, self.w.program)
+        found = steps(e, axes, self.roles.program)
         return args.special("offsets", name, pointer, note, found)
 
     # --- operands ---------------------------------------------------------------------
@@ -200,6 +207,31 @@ class TileNest:
         self.w.line("row = v * height")
         self.w.line(f"rows = min(height, {self.m} - row)")
 
+    def _frame(self, fresh: str) -> None:
+        """Write the copy of a tensor's part that windows move over, zeros around it."""
+        x, w, args = self.roles, self.w, self.w.arguments
+        frame = x.frame
+        if frame is None:
+            return
+        kind = "f32" if frame.source.dtype is float32 else "f64"
+        args.special("scratch", "framed", kind, f"a framed tensor, {self.own}")
+        args.special("routine", "frame_at", f"frame {frame.source.dtype.name}")
+        *outer, last = frame.sides
+        note = "offsets of what stands in the frame's lines; -1 for zeros"
+        sides = tuple((s.extent, s.low, s.step, s.size, s.stride) for s in outer)
+        lines = args.special("offsets", "frame_lines", "lines", note, sides)
+        names = "frame_width", "frame_low", "frame_step", "frame_size"
+        sizes = last.extent, last.low, last.step, last.size
+        width, low, step, size = map(args.size, names, sizes)
+        count = args.size("frame_count", product(s.extent for s in outer))
+        pointer, base = self._base(
+            frame.source, (*self.roles.batch, *self.roles.blocks)
+        )
+        w.use("fill_frame")
+        copy = f"framed, {width}, at({pointer}, {base}), {lines}, {count}"
+        with w.loop(f"if {fresh}:"):
+            w.line(f"fill_frame(frame_at, {copy}, {low}, {step}, {size})")
+
     def _gathered(self) -> None:
         """Write what b is: a piece of a panel of windows."""
         w, x, args = self.w, self.roles, self.w.arguments
@@ -209,7 +241,7 @@ class TileNest:
         deep = self._offsets("deep_b", x.b, x.depth)
         across = self._offsets("across_b", x.b, x.columns)
         source = f"at({pointer}, {base}), {deep} + 8 * d, some"
-        columns = f"{across} + 8 * column, cols, {int(_runs_down(x, w.program))}"
+        columns = f"{across} + 8 * column, cols, {int(_runs_down(x, x.program))}"
         to = f"panel, {self.columns}"
         w.line(f"gather_panel(gather_at, {to}, {source}, {columns})")
         w.line(f"b, b_deep = {to}")
@@ -297,6 +329,8 @@ class TileNest:
 
     def _base(self, e: Load, axes: Sequence[LoopAxis]) -> tuple[str, str]:
         """Return an operand's pointer, and where it begins at a point of some axes."""
+        if e.buffer == FRAME:
+            return "framed", "0"
         w, args = self.w, self.w.arguments
         pointer = args.buffer(e.buffer)
         names = {n for x in e.args if (form := linear(x)) for n in form.axes}
@@ -454,7 +488,7 @@ def kept_operands(program: Program) -> dict[int, str]:
             x = contraction_of(s, program)
             assert x is not None
             moves = any(isinstance(e, Load) for e in walk(*x.b.args))
-            plain = not x.blocks and not gathers(x.b, x.columns, x, program)
+            plain = not x.blocks and not gathers(x.b, x.columns, x, x.program)
             if plain and not moves and program.root(x.b.buffer) not in written:
                 found[id(s)] = loop.index
     return found

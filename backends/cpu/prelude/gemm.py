@@ -13,6 +13,7 @@ from functools import cache, partial
 import llvmlite.binding as llvm
 
 from . import native, unlocked
+from .frame_ir import write_frame
 from .gemm_ir import Shape, Writer, shape, write_tile
 from .panel_ir import write_gather, write_pack
 
@@ -23,6 +24,7 @@ _WRITERS = {
     "tile_rows": partial(write_tile, offsets=True),
     "pack": write_pack,
     "gather": write_gather,
+    "frame": write_frame,
 }
 _pending: dict[tuple[str, str], native.Made] = {}
 
@@ -36,7 +38,7 @@ def prepare(which: str, dtype: str) -> None:
 
 @cache
 def address(which: str, dtype: str = "float32") -> int:
-    """Return the address of "tile", "tile_rows", "pack" or "gather".
+    """Return the address of "tile", "tile_rows", "pack", "gather" or "frame".
 
     It is compiled if need be.
     """

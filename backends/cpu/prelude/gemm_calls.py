@@ -99,3 +99,16 @@ def pack(typing, function, to, width, b, sb_k, sb_j, k, cols):  # type: ignore[n
     ``width`` is a multiple of the vector's lanes. It is fast where sb_j or sb_k is 1.
     """
     return call_pointer("ipipiiii", (function, to, width, b, sb_k, sb_j, k, cols))
+
+
+@intrinsic
+def fill_frame(typing, function, to, width, a, lines, n, low, step, size):  # type: ignore[no-untyped-def]
+    """Copy the lines of a tensor into a frame of zeros.
+
+    Math:    to[r width + low + i step] = a[lines[r] + i] for i < size, where
+             lines[r] >= 0; 0 elsewhere, for r < n; vectors behind the end too
+
+    lines is the address of int64 offsets in elements.
+    """
+    kinds = (function, to, width, a, lines, n, low, step, size)
+    return call_pointer("ipipiiiii", kinds)

@@ -21,6 +21,7 @@ from .arith import sqrt as sqrt
 from .arith import trunc as trunc
 from .foreign import invoke as invoke
 from .gemm_calls import at as at
+from .gemm_calls import fill_frame as fill_frame
 from .gemm_calls import gather_panel as gather_panel
 from .gemm_calls import pack as pack
 from .gemm_calls import tile as tile
