@@ -31,6 +31,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
+from graphc.backends.cpu.tile_frame import write_frame
 from graphc.backends.cpu.writer import Writer
 from graphc.backends.shared.blocks import times
 from graphc.ir.dims import product
@@ -50,8 +51,6 @@ class TileNest:
     rows, columns: the tile's size. index: that of a loop which leaves the second
     operand as it is, if there is one.
     """
-
-    own = "this thread's own"
 
     def __init__(self, writer: Writer, rows: int, columns: int, index: str) -> None:
         self.w = writer
@@ -208,29 +207,15 @@ class TileNest:
         self.w.line(f"rows = min(height, {self.m} - row)")
 
     def _frame(self, fresh: str) -> None:
-        """Write the copy of a tensor's part that windows move over, zeros around it."""
-        x, w, args = self.roles, self.w, self.w.arguments
-        frame = x.frame
-        if frame is None:
+        """Write the copy of what windows move over, if it has zeros around it."""
+        x = self.roles
+        if x.frame is None:
             return
-        kind = "f32" if frame.source.dtype is float32 else "f64"
-        args.special("scratch", "framed", kind, f"a framed tensor, {self.own}")
-        args.special("routine", "frame_at", f"frame {frame.source.dtype.name}")
-        *outer, last = frame.sides
-        note = "offsets of what stands in the frame's lines; -1 for zeros"
-        sides = tuple((s.extent, s.low, s.step, s.size, s.stride) for s in outer)
-        lines = args.special("offsets", "frame_lines", "lines", note, sides)
-        names = "frame_width", "frame_low", "frame_step", "frame_size"
-        sizes = last.extent, last.low, last.step, last.size
-        width, low, step, size = map(args.size, names, sizes)
-        count = args.size("frame_count", product(s.extent for s in outer))
-        pointer, base = self._base(
-            frame.source, (*self.roles.batch, *self.roles.blocks)
-        )
-        w.use("fill_frame")
-        copy = f"framed, {width}, at({pointer}, {base}), {lines}, {count}"
-        with w.loop(f"if {fresh}:"):
-            w.line(f"fill_frame(frame_at, {copy}, {low}, {step}, {size})")
+        span = "column", "column + cols"
+        if self.swapped:
+            span = "low * height", f"min(high * height, {self.m})"
+        pointer, base = self._base(x.frame.source, (*x.batch, *x.blocks))
+        write_frame(self.w, x, f"at({pointer}, {base})", fresh, span)
 
     def _gathered(self) -> None:
         """Write what b is: a piece of a panel of windows."""
@@ -449,16 +434,23 @@ def gathers(
 def swaps(x: Contraction, program: Program, columns: int) -> bool:
     """Whether windows are read where they lie, as rows, and sums are turned back.
 
-    Where neighbours lie along the sum an operand must be transposed to be columns. Of
-    windows, which overlap, there is more to transpose than of the other one; but that
-    one has to fill the columns of a tile.
+    Where they have few neighbours across, they would have to be transposed to be
+    columns. Of the other operand, since windows overlap, there is less; but it has to
+    fill the columns of a tile, or an eighth of them where windows have few neighbours
+    along the sum as well; and the sum must be long, as each is moved three times.
     """
-    n = x.row.extent
-    if isinstance(n, int) and 2 * n <= columns:
+    if not gathers(x.b, x.columns, x, program) or gathers(x.a, (x.row,), x, program):
         return False
-    if not gathers(x.b, x.columns, x, program) or not _runs_down(x, program):
+    across, along = (
+        step == 1 and not (isinstance(extent, int) and 8 * extent < columns)
+        for axes in (x.columns, x.depth)
+        for extent, step in steps(x.b, axes[-1:], program)
+    )
+    n, least = x.row.extent, columns // 2 + 1 if along else columns // 8
+    if across or (isinstance(n, int) and n < least):
         return False
-    return not gathers(x.a, (x.row,), x, program)
+    long = product(axis.extent for axis in (*x.blocks, *x.depth))
+    return not (isinstance(n, int) and isinstance(long, int) and long < 3 * n)
 
 
 def _runs_down(x: Contraction, program: Program) -> bool:
