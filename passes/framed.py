@@ -83,8 +83,9 @@ class Framed:
             if form is None or not set(form.axes) <= outer or e not in self.source.args:
                 return None
         start = (*self.offsets[:count], *[ZERO] * (len(moved) - count))
-        source = self.source
-        return Frame(load(source.buffer, start, source.dtype), self.sides[count:])
+        source = load(self.source.buffer, start, self.source.dtype)
+        assert isinstance(source, Load)
+        return Frame(source, self.sides[count:])
 
 
 def framed(e: Expr, extents: Mapping[str, Size], program: Program) -> Framed | None:
@@ -111,6 +112,7 @@ def framed(e: Expr, extents: Mapping[str, Size], program: Program) -> Framed | N
     index = [o + size_of(side.low) for o, side in zip(offsets, sides, strict=True)]
     frame = Buffer(FRAME, buffer.dtype, tuple(s.extent for s in sides), "temp")
     read = load(FRAME, index, found.dtype)
+    assert isinstance(read, Load)
     return Framed(found, tuple(offsets), read, frame, tuple(sides))
 
 

@@ -8,6 +8,7 @@ to the small scratch that the tile wrote, while it is in the first-level cache.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
 
 import llvmlite.binding as llvm
@@ -19,7 +20,7 @@ from .panel_ir import write_gather, write_pack
 
 __all__ = ["Shape", "address", "prepare", "shape", "should_pack_a", "should_pack_b"]
 
-_WRITERS = {
+_WRITERS: dict[str, Callable[[Writer, str], None]] = {
     "tile": write_tile,
     "tile_rows": partial(write_tile, offsets=True),
     "pack": write_pack,

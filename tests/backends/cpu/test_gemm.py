@@ -129,6 +129,26 @@ def test_nan_and_infinity_reach_the_output():
     np.testing.assert_array_equal(out, [[np.nan], [np.inf], [2]])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("low", [-4, 0, 1, 20])
+def test_a_frame_is_zeros_but_for_the_lines_that_stand_in_it(low, step, dtype):
+    function = native.c_function(gemm.address("frame", dtype), 8)
+    rng = np.random.default_rng(7)
+    image = rng.standard_normal((6, 40)).astype(dtype)
+    lines = np.array([-1, 80, 0, -1, 40], np.int64)
+    for width, size in itertools.product((1, 17, 32), (0, 1, 9, 40)):
+        to = np.full(5 * width + 2 * LANES, np.nan, dtype)
+        tables = (lines.ctypes.data, len(lines), low, step, size)
+        function(to.ctypes.data, width, image.ctypes.data, *tables)
+        wanted = np.zeros((5, width), dtype)
+        for r, i in itertools.product((1, 2, 4), range(size)):
+            if 0 <= low + i * step < width:
+                wanted[r, low + i * step] = image.reshape(-1)[lines[r] + i]
+        np.testing.assert_array_equal(to[: 5 * width].reshape(5, width), wanted)
+        assert np.isnan(to[5 * width + LANES :]).all()
+
+
 # --- the two functions by themselves -----------------------------------------------
 
 

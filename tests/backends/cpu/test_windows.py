@@ -69,6 +69,41 @@ def test_pictures_that_are_not_finite_spoil_their_own_windows_alone() -> None:
     assert np.isinf(found).sum() == 3 * 4
 
 
+# In, out, size, window, stride, dilation, padding before and behind each axis.
+SIDES = [
+    (3, 7, (6, 9), (3, 2), (1, 1), (2, 1), ((1, 3), (0, 2))),
+    (2, 40, (11, 37), (3, 3), (2, 3), (1, 1), ((2, 0), (1, 1))),
+    (17, 9, (7, 16), (1, 4), (3, 1), (1, 2), ((0, 0), (3, 3))),
+    (2, 2, (2, 33), (2, 2), (1, 2), (1, 1), ((1, 0), (0, 0))),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", SIDES)
+def test_padding_of_any_kind_is_read_where_windows_are(case, dtype: str) -> None:
+    c, f, size, window, stride, dilation, padding = case
+    x = gc.input("x", ("N", c, *size), dtype)
+    w = gc.input("w", (f, c, *window), dtype)
+    y = gc.conv2d(x, w, stride=stride, padding=padding, dilation=dilation)
+    g = gc.input("g", y.shape, dtype)
+    outputs = [y, *gc.grad(gc.sum(y * g), [x, w])]
+    step = gc.compile([x, w, g], outputs)
+    assert "pad" not in {nest.name for nest in step.program.nests}
+    rng = np.random.default_rng(8)
+    shapes = (2, c, *size), (f, c, *window), (2, *y.shape[1:])
+    given = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+    given[0][0, 0, 0, 0], given[2][1, 0, -1, -1] = np.nan, np.inf
+    exact = gc.compile([x, w, g], outputs, backend="reference")
+    with np.errstate(invalid="ignore"):
+        wanted = exact(*given)
+    for found, value in zip(step(*given), wanted, strict=True):
+        np.testing.assert_array_equal(np.isfinite(found), np.isfinite(value))
+        np.testing.assert_array_equal(np.isnan(found), np.isnan(value))
+        finite = np.isfinite(value)
+        size = np.abs(value[finite]).max(initial=1e-30)
+        np.testing.assert_allclose(found[finite], value[finite], 1e-4, 3e-5 * size)
+
+
 @pytest.mark.parametrize("case", [SIZES[5], SIZES[-1]])
 def test_windows_have_equal_bits_for_any_number_of_threads(
     case: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
