@@ -36,7 +36,7 @@ class Contraction:
     """The operands of a nest that is a contraction, and the roles of its axes.
 
     frame: what b reads, if that is a tensor with zeros around. program: where the
-    operands' buffers stand, such a frame too.
+    nest's buffers stand, such a frame too.
     """
 
     a: Load
@@ -103,7 +103,8 @@ def contraction_of(nest: Nest, program: Program) -> Contraction | None:
         if around is None:
             return None
         b = around.read
-        program = program.replace(buffers={**program.buffers, FRAME: around.buffer})
+        touched = {n: program.buffers[n] for n in (*nest.reads, *nest.writes)}
+        program = program.replace(buffers={**touched, FRAME: around.buffer})
     moves: dict[str, tuple[bool, bool]] = {}
     for x in axes:
         both = [program.buffers[e.buffer].step(e.args, x.name) for e in (a, b)]

@@ -17,6 +17,7 @@ Preserves every value bit for bit.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -37,16 +38,27 @@ def frame(program: Program, target: Target) -> Program:
     if not (target.tiles and target.offsets):
         return program
     gone: set[str] = set()
+    tasks = Counter(n for s in program.tasks for n in _roots(s.reads, program))
 
     def changed(body: Body) -> Body:
         new, left = list(body), set[int]()
+        readers = _places([_roots(s.reads, program) for s in body])
+        writers = _places([_roots(s.writes, program) for s in body])
         for i, s in enumerate(body):
-            if isinstance(s, Nest) and _is_padding(s, program):
-                made = _read_through(new, i, program)
-                if made is not None:
-                    new = made
-                    left.add(i)
-                    gone.update(s.writes)
+            if not isinstance(s, Nest) or not _is_padding(s, program):
+                continue
+            (name,), (source,) = _roots(s.writes, program), _roots(s.reads, program)
+            at = readers[name]
+            if not at or len(at) < tasks[name] or at[0] < i:
+                continue
+            if any(i < j <= at[-1] for j in writers[source]):
+                continue
+            made = [_framed(new[j], s, program) for j in at]
+            if None not in made:
+                for j, nest in zip(at, made, strict=True):
+                    new[j] = nest or new[j]
+                left.add(i)
+                gone.add(name)
         return tuple(within(s, changed) for i, s in enumerate(new) if i not in left)
 
     body = changed(program.body)
@@ -55,6 +67,19 @@ def frame(program: Program, target: Target) -> Program:
     roots = {n: program.root(n) for n in program.buffers}
     buffers = {n: b for n, b in program.buffers.items() if roots[n] not in gone}
     return program.replace(body=body, buffers=buffers)
+
+
+def _roots(names: Sequence[str], program: Program) -> set[str]:
+    return set(map(program.root, names))
+
+
+def _places(sets: Sequence[set[str]]) -> defaultdict[str, list[int]]:
+    """Return in which of these sets each name is."""
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for i, names in enumerate(sets):
+        for name in names:
+            found[name].append(i)
+    return found
 
 
 def _is_padding(nest: Nest, program: Program) -> bool:
@@ -66,41 +91,17 @@ def _is_padding(nest: Nest, program: Program) -> bool:
         return False
     (store,) = stores
     buffer = program.buffers[store.buffer]
+    if len(_roots(nest.reads, program)) != 1:
+        return False
     places = all(isinstance(e, (Axis, Const)) for e in store.index)
     padded = isinstance(store.value, Apply) and isinstance(unframed(store.value), Load)
     return places and padded and buffer.space == "temp" and not buffer.view_of
 
 
-def _read_through(
-    body: Sequence[Statement], start: int, program: Program
-) -> list[Statement] | None:
-    """Return a body whose contractions read what a nest pads; None if some cannot."""
-    nest = body[start]
-    assert isinstance(nest, Nest)
-    (name,), (source,) = nest.writes, {program.root(n) for n in nest.reads}
-    new, safe = list(body), True
-    readers = 0
-    for i, s in enumerate(body):
-        reads = name in map(program.root, s.reads)
-        if i <= start:
-            if reads:
-                return None
-            continue
-        safe &= source not in map(program.root, s.writes)
-        if reads:
-            if not safe or not isinstance(s, Nest):
-                return None
-            made = _framed(s, nest, program)
-            if made is None:
-                return None
-            new[i] = made
-            readers += 1
-    total = sum(name in map(program.root, s.reads) for s in program.tasks)
-    return new if readers == total else None
-
-
-def _framed(reader: Nest, nest: Nest, program: Program) -> Nest | None:
+def _framed(reader: Statement, nest: Nest, program: Program) -> Nest | None:
     """Return a contraction that reads what a nest pads, as that computes it."""
+    if not isinstance(reader, Nest):
+        return None
     store = nest.phases[0].stores[0]
     labels = dict(reader.labels)
 

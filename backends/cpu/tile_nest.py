@@ -18,6 +18,12 @@ along the sum and one across it: where an element lies is the sum of both.
 A sum over many axes is added up in parts, one behind the other, each with a panel of
 its own, and so is one whose panels are gathered, in pieces that the first cache holds;
 the scratch then holds all tiles of a panel until the last part is added.
+
+Windows that have few neighbours across, as in the gradient by the weights, are the rows
+of tiles instead, read where they lie; the tiles are turned back for the epilogue, which
+follows when a thread's share of a panel is done. What has zeros around it is read from
+a frame, which begins with an image or a part of the sum (tile_frame.py).
+
 Sums that are stored as they are go straight to where they belong. Which thread computes
 which tiles changes nothing in the results: no sum crosses a tile.
 

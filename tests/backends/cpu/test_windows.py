@@ -104,6 +104,24 @@ def test_padding_of_any_kind_is_read_where_windows_are(case, dtype: str) -> None
         np.testing.assert_allclose(found[finite], value[finite], 1e-4, 3e-5 * size)
 
 
+def test_windows_in_a_loop_move_over_each_step_of_a_sequence() -> None:
+    xs, h = gc.input("xs", (4, 3, 2, 16, 16)), gc.input("h", (3, 2, 16, 16))
+    w = gc.input("w", (2, 2, 3, 3))
+
+    def body(h: gc.Tensor, x: gc.Tensor) -> tuple[gc.Tensor, gc.Tensor]:
+        h = gc.tanh(gc.conv2d(h, w, padding=1) + gc.conv2d(x, w, padding=1))
+        return h, h
+
+    _, ys = gc.scan(body, h, xs)
+    outputs = [ys, *gc.grad(gc.sum(ys * ys), [xs, h, w])]
+    rng = np.random.default_rng(9)
+    given = [0.3 * rng.standard_normal(t.shape).astype("f") for t in (xs, h, w)]
+    exact = gc.compile([xs, h, w], outputs, backend="reference")(*given)
+    found = gc.compile([xs, h, w], outputs)(*given)
+    for a, b in zip(found, exact, strict=True):
+        np.testing.assert_allclose(a, b, 1e-4, 1e-4 * np.abs(b).max())
+
+
 @pytest.mark.parametrize("case", [SIZES[5], SIZES[-1]])
 def test_windows_have_equal_bits_for_any_number_of_threads(
     case: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
