@@ -18,12 +18,13 @@ cuDNN, 2014).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from graphc.ir.dims import Size
 from graphc.ir.program import LoopAxis, Nest, Phase, Program
 from graphc.ir.scalar import Apply, Expr, Load, axes_of, walk
+from graphc.passes.framed import FRAME, Frame, framed
 
 # The longest part of a sum that is worth a panel, and what stands for an unknown size.
 DEEPEST = 4096
@@ -32,7 +33,11 @@ UNKNOWN = 256
 
 @dataclass(frozen=True, slots=True)
 class Contraction:
-    """The operands of a nest that is a contraction, and the roles of its axes."""
+    """The operands of a nest that is a contraction, and the roles of its axes.
+
+    frame: what b reads, if that is a tensor with zeros around. program: where the
+    nest's buffers stand, such a frame too.
+    """
 
     a: Load
     b: Load
@@ -41,6 +46,8 @@ class Contraction:
     columns: tuple[LoopAxis, ...]
     blocks: tuple[LoopAxis, ...]
     depth: tuple[LoopAxis, ...]
+    program: Program
+    frame: Frame | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -85,11 +92,19 @@ def contraction_of(nest: Nest, program: Program) -> Contraction | None:
         return None
     if any(p.axes or p.reduces for p in rest):
         return None
+    axes = (*nest.axes, *first.axes)
     found = _operands(first, nest.axes[-1].name)
     if found is None:
         return None
     a, b = found
-    axes = (*nest.axes, *first.axes)
+    around = None
+    if isinstance(b, Apply):
+        around = framed(b, {x.name: x.extent for x in axes}, program)
+        if around is None:
+            return None
+        b = around.read
+        touched = {n: program.buffers[n] for n in (*nest.reads, *nest.writes)}
+        program = program.replace(buffers={**touched, FRAME: around.buffer})
     moves: dict[str, tuple[bool, bool]] = {}
     for x in axes:
         both = [program.buffers[e.buffer].step(e.args, x.name) for e in (a, b)]
@@ -105,11 +120,18 @@ def contraction_of(nest: Nest, program: Program) -> Contraction | None:
         return None
     batch = tuple(x for x in nest.axes if x is not row and x not in columns)
     blocks, depth = _split(a, b, first.axes, program)
-    return Contraction(a, b, batch, row, columns, blocks, depth)
+    roles = Contraction(a, b, batch, row, columns, blocks, depth, program)
+    if around is None:
+        return roles
+    frame = around.frame(frozenset(x.name for x in (*batch, *blocks)))
+    return None if frame is None else replace(roles, frame=frame)
 
 
-def _operands(phase: Phase, last: str) -> tuple[Load, Load] | None:
-    """Return the two reads whose product is summed up, the one along lanes second."""
+def _operands(phase: Phase, last: str) -> tuple[Load, Load | Apply] | None:
+    """Return the two reads whose product is summed up, the one along lanes second.
+
+    That one may be framed.
+    """
     (step,) = phase.reduces
     value = step.values[0]
     if step.monoid != "sum" or not value.dtype.is_float:
@@ -117,9 +139,11 @@ def _operands(phase: Phase, last: str) -> tuple[Load, Load] | None:
     if not isinstance(value, Apply) or value.prim != "mul":
         return None
     a, b = value.args
-    if not isinstance(a, Load) or not isinstance(b, Load):
+    if last in axes_of(a):
+        a, b = b, a
+    if not isinstance(a, Load) or not isinstance(b, (Load, Apply)):
         return None
-    return (b, a) if last in axes_of(a) else (a, b)
+    return a, b
 
 
 def _columns(

@@ -40,6 +40,7 @@ GRAPH_PASSES: tuple[str, ...] = (
 )
 PROGRAM_PASSES: tuple[str, ...] = (
     "lower",  # one nest for each node or group
+    "frame",  # right after: each padding is still a nest of its own axes
     "coalesce",  # before lanes are chosen: rows of ten would fill no vector
     "schedule",  # which axis runs along lanes, which contractions are tiled
     "unroll-jam",  # by what the lanes leave: points that share reads in one
@@ -50,7 +51,15 @@ PROGRAM_PASSES: tuple[str, ...] = (
     "place-barriers",  # after the order is final
     "plan-memory",  # lifetimes end at barriers
 )
-OPTIONAL = ("coalesce", "unroll-jam", "keep", "widen", "pair-rows", "order")
+OPTIONAL = (
+    "frame",
+    "coalesce",
+    "unroll-jam",
+    "keep",
+    "widen",
+    "pair-rows",
+    "order",
+)
 DEFAULT: tuple[str, ...] = (*GRAPH_PASSES, *PROGRAM_PASSES)
 
 

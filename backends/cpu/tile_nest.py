@@ -18,6 +18,12 @@ along the sum and one across it: where an element lies is the sum of both.
 A sum over many axes is added up in parts, one behind the other, each with a panel of
 its own, and so is one whose panels are gathered, in pieces that the first cache holds;
 the scratch then holds all tiles of a panel until the last part is added.
+
+Windows that have few neighbours across, as in the gradient by the weights, are the rows
+of tiles instead, read where they lie; the tiles are turned back for the epilogue, which
+follows when a thread's share of a panel is done. What has zeros around it is read from
+a frame, which begins with an image or a part of the sum (tile_frame.py).
+
 Sums that are stored as they are go straight to where they belong. Which thread computes
 which tiles changes nothing in the results: no sum crosses a tile.
 
@@ -31,6 +37,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
+from graphc.backends.cpu.tile_frame import write_frame
 from graphc.backends.cpu.writer import Writer
 from graphc.backends.shared.blocks import times
 from graphc.ir.dims import product
@@ -39,6 +46,7 @@ from graphc.ir.program.program import flat
 from graphc.ir.scalar import Axis, Expr, Load, Ref, const, linear, rebuild, walk
 from graphc.ir.types import float32
 from graphc.passes.contraction import Contraction, contraction_of, merged, steps
+from graphc.passes.framed import FRAME
 
 DEEP = 128  # of a piece of a gathered panel
 
@@ -60,7 +68,8 @@ class TileNest:
         self.rows, self.columns = rows, columns
         self.index = index
         self.sum = self.nest.phases[0].reduces[0]
-        self.windows = gathers(found.b, found.columns, found, writer.program)
+        self.windows = gathers(found.b, found.columns, found, found.program)
+        self.swapped = swaps(found, found.program, columns)
         self.in_parts = self.windows or bool(found.blocks)
         self.m = self.n = self.k = ""  # how many rows and columns, and how deep
 
@@ -72,7 +81,8 @@ class TileNest:
         self._arguments()
         m, n = self.m, self.n
         batch = [w.extent(axis) for axis in x.batch]
-        for name in ("tiling", "share", "bands", "panel_place", "tile"):
+        tile = "tile_rows" if self.swapped else "tile"
+        for name in ("tiling", "share", "bands", "panel_place", tile):
             w.use(name)
         copied = "1" if self.windows else "copied"
         sizes = f"{m}, {n}, {copied}, {self.rows}, {self.columns}"
@@ -90,11 +100,14 @@ class TileNest:
                 self._parts()
             else:
                 self._first()
+                self._frame("(band == from_band) | (column == 0)")
                 self._sums("0")
-            if self.in_parts and not self.direct:
+            if self.swapped:
+                self._turned_back()
+            elif self.in_parts and not self.direct:
                 with w.loop("for v in range(low, high):"):
                     self._rows()
-                    self._epilogue()
+                    self._epilogue_of_tile()
 
     def _parts(self) -> None:
         """Write the loop over the parts of a sum; without any, one of no depth."""
@@ -107,6 +120,7 @@ class TileNest:
         with w.loop("for part in range(max(parts, 1)):", *names):
             w.decode(names, [f"max({n}, 1)" for n in counts], "part")
             self._first()
+            self._frame("parts > 0")
             self._sums("part")
 
     # --- what the kernel takes --------------------------------------------------------
@@ -118,9 +132,12 @@ class TileNest:
         w.use("at")
         self.m = w.extent(x.row)
         self.n = self._size("columns", x.columns)
+        if self.swapped:
+            self.m, self.n = self.n, self.m
         self.k = self._size("depth", x.depth)
         own = "this thread's own"
-        args.special("routine", "tile_at", f"tile {x.a.dtype.name}")
+        tile = "tile_rows" if self.swapped else "tile"
+        args.special("routine", "tile_at", f"{tile} {x.a.dtype.name}")
         args.special("choice", "room", "room", "scratch of a thread, in elements")
         if not self.direct:
             args.special("scratch", "c", kind, f"sums, {own}")
@@ -141,16 +158,18 @@ class TileNest:
     def _step(self, e: Load, axes: Sequence[LoopAxis]) -> str:
         """Return how far a read moves along axes that are one, as an argument."""
         args = self.w.arguments
-        step = merged(steps(e, axes, self.w.program))
+        step = merged(steps(e, axes, self.roles.program))
         assert step is not None
-        return args.factor(f"{args.buffer(e.buffer)}_{axes[-1].name}", step)
+        pointer = "framed" if e.buffer == FRAME else args.buffer(e.buffer)
+        return args.factor(f"{pointer}_{axes[-1].name}", step)
 
     def _offsets(self, name: str, e: Load, axes: Sequence[LoopAxis]) -> str:
         """Return the table of what axes add to where a read lies."""
         args = self.w.arguments
-        pointer = args.buffer(e.buffer)
+        framed = e.buffer == FRAME
+        pointer = "the frame" if framed else args.buffer(e.buffer)
         note = f"offsets in {pointer} along {', '.join(a.name for a in axes)}"
-        found = steps(e, axes, self.w.program)
+        found = steps(e, axes, self.roles.program)
         return args.special("offsets", name, pointer, note, found)
 
     # --- operands ---------------------------------------------------------------------
@@ -168,8 +187,11 @@ class TileNest:
         with w.loop("for piece in range(pieces):"):
             w.line("d = piece * length")
             w.line(f"some = min(length, {k} - d)")
-            self._gathered()
             added = "d" if part == "0" else f"{part} + d"
+            if self.swapped:
+                self._where_they_lie(added)
+                return
+            self._gathered()
             self._tiles("at(a, row * a_row + d * a_deep)", "some", added)
 
     def _tiles(self, left: str, depth: str, added: str) -> None:
@@ -184,11 +206,22 @@ class TileNest:
             operands = f"{left}, a_row, a_deep, rows, b, b_deep, {depth}, cols"
             w.line(f"tile(tile_at, {to}, {step}, {operands}, {added})")
             if not self.direct and not self.in_parts:
-                self._epilogue()
+                self._epilogue_of_tile()
 
     def _rows(self) -> None:
         self.w.line("row = v * height")
         self.w.line(f"rows = min(height, {self.m} - row)")
+
+    def _frame(self, fresh: str) -> None:
+        """Write the copy of what windows move over, if it has zeros around it."""
+        x = self.roles
+        if x.frame is None:
+            return
+        span = "column", "column + cols"
+        if self.swapped:
+            span = "low * height", f"min(high * height, {self.m})"
+        pointer, base = self._base(x.frame.source, (*x.batch, *x.blocks))
+        write_frame(self.w, x, f"at({pointer}, {base})", fresh, span)
 
     def _gathered(self) -> None:
         """Write what b is: a piece of a panel of windows."""
@@ -199,7 +232,7 @@ class TileNest:
         deep = self._offsets("deep_b", x.b, x.depth)
         across = self._offsets("across_b", x.b, x.columns)
         source = f"at({pointer}, {base}), {deep} + 8 * d, some"
-        columns = f"{across} + 8 * column, cols, {int(_runs_down(x, w.program))}"
+        columns = f"{across} + 8 * column, cols, {int(_runs_down(x, x.program))}"
         to = f"panel, {self.columns}"
         w.line(f"gather_panel(gather_at, {to}, {source}, {columns})")
         w.line(f"b, b_deep = {to}")
@@ -223,8 +256,34 @@ class TileNest:
         copy = f"{to}, {nr}, {source}, {deep}, {across}, {self.k}, cols"
         w.line(f"b, b_deep, _ = fetch(pack_at, copied, {fresh}, {copy})")
 
+    def _where_they_lie(self, added: str) -> None:
+        """Write a piece of the sums of windows that are the rows of tiles."""
+        w, x, args = self.w, self.roles, self.w.arguments
+        dtype, nr = x.a.dtype.name, self.columns
+        (p, base), (q, start) = (
+            self._base(e, (*x.batch, *x.blocks)) for e in (x.a, x.b)
+        )
+        deep, across = self._step(x.a, x.depth), self._step(x.a, (x.row,))
+        w.use("pack")
+        args.special("routine", "pack_at", f"pack {dtype}")
+        begin = f"{base} + d * {deep} + column * {across}"
+        copy = f"panel, {nr}, at({p}, {begin}), {deep}, {across}, some, cols"
+        w.line(f"pack(pack_at, {copy})")
+        rows, down = (
+            self._offsets(name, x.b, axes)
+            for name, axes in (("across_b", x.columns), ("deep_b", x.depth))
+        )
+        with w.loop("for v in range(low, high):"):
+            self._rows()
+            to = f"at(c, (v - low) * height * {nr}), {nr}"
+            left = f"at({q}, {start}), {rows} + 8 * row, {down} + 8 * d, rows"
+            right = f"panel, {nr}, some, cols"
+            w.line(f"tile_rows(tile_at, {to}, {left}, {right}, {added})")
+
     def _first(self) -> None:
         """Write what a is: the rows of the first operand."""
+        if self.swapped:
+            return
         w, x, args = self.w, self.roles, self.w.arguments
         dtype = x.a.dtype.name
         pointer, base = self._base(x.a, (*x.batch, *x.blocks))
@@ -261,6 +320,8 @@ class TileNest:
 
     def _base(self, e: Load, axes: Sequence[LoopAxis]) -> tuple[str, str]:
         """Return an operand's pointer, and where it begins at a point of some axes."""
+        if e.buffer == FRAME:
+            return "framed", "0"
         w, args = self.w, self.w.arguments
         pointer = args.buffer(e.buffer)
         names = {n for x in e.args if (form := linear(x)) for n in form.axes}
@@ -282,7 +343,7 @@ class TileNest:
     def direct(self) -> Store | None:
         """The store of sums as they are, to neighbours: the tile does it itself."""
         stores = [s for phase in self._later for s in phase.stores]
-        if len(stores) != 1 or stores[0].accumulate:
+        if self.swapped or len(stores) != 1 or stores[0].accumulate:
             return None
         (store,) = stores
         if not isinstance(store.value, Ref) or store.value.dtype is not self.sum.dtype:
@@ -335,18 +396,32 @@ class TileNest:
             for phase in self.nest.phases[1:]
         )
 
-    def _epilogue(self) -> None:
-        w, x = self.w, self.roles
-        i, j, nr, lanes = x.row.name, x.columns[-1].name, self.columns, self.lanes
-        w.use("load")
+    def _turned_back(self) -> None:
+        """Write the epilogue of sums whose rows are columns of what is made."""
+        w, lanes = self.w, self.lanes
+        w.line("row = low * height")
+        w.line(f"lines = min(high * height, {self.m}) - row")
+        w.line(f"width = (lines + {lanes - 1}) // {lanes} * {lanes}")
+        w.line(f"pack(pack_at, turned, width, c, 1, {self.columns}, cols, lines)")
+        self._epilogue("column", "cols", "row", "lines", "turned, r * width + q")
+
+    def _epilogue_of_tile(self) -> None:
+        nr = self.columns
         first = f"(v - low) * {self.rows * nr} + " if self.in_parts else ""
-        with w.loop("for r in range(rows):", i):
-            w.line(f"{i} = row + r")
-            with w.loop(f"for q in range(0, cols, {lanes}):", j, mask="m"):
-                w.line(f"{j} = column + q")
-                w.line(f"m = mask(cols - q, {lanes})")
+        self._epilogue("row", "rows", "column", "cols", f"c, {first}r * {nr} + q")
+
+    def _epilogue(self, row: str, rows: str, column: str, cols: str, at: str) -> None:
+        """Write what becomes of sums: rows from `row` on, columns from `column` on."""
+        w, x = self.w, self.roles
+        i, j, lanes = x.row.name, x.columns[-1].name, self.lanes
+        w.use("load")
+        with w.loop(f"for r in range({rows}):", i):
+            w.line(f"{i} = {row} + r")
+            with w.loop(f"for q in range(0, {cols}, {lanes}):", j, mask="m"):
+                w.line(f"{j} = {column} + q")
+                w.line(f"m = mask({cols} - q, {lanes})")
                 w.axis = j
-                w.line(f"{self.sum.name} = load(c, {first}r * {nr} + q, m)")
+                w.line(f"{self.sum.name} = load({at}, m)")
                 w.define(self.sum.name, self.sum.name)
                 for phase in self._later:
                     values = [(s, w.vector(s.value)) for s in phase.stores]
@@ -360,6 +435,28 @@ def gathers(
 ) -> bool:
     """Whether an operand lies in no matrix: its axes are not one, or its sum's are."""
     return any(merged(steps(e, axes, program)) is None for axes in (across, x.depth))
+
+
+def swaps(x: Contraction, program: Program, columns: int) -> bool:
+    """Whether windows are read where they lie, as rows, and sums are turned back.
+
+    Where they have few neighbours across, they would have to be transposed to be
+    columns. Of the other operand, since windows overlap, there is less; but it has to
+    fill the columns of a tile, or an eighth of them where windows have few neighbours
+    along the sum as well; and the sum must be long, as each is moved three times.
+    """
+    if not gathers(x.b, x.columns, x, program) or gathers(x.a, (x.row,), x, program):
+        return False
+    across, along = (
+        step == 1 and not (isinstance(extent, int) and 8 * extent < columns)
+        for axes in (x.columns, x.depth)
+        for extent, step in steps(x.b, axes[-1:], program)
+    )
+    n, least = x.row.extent, columns // 2 + 1 if along else columns // 8
+    if across or (isinstance(n, int) and n < least):
+        return False
+    long = product(axis.extent for axis in (*x.blocks, *x.depth))
+    return not (isinstance(n, int) and isinstance(long, int) and long < 3 * n)
 
 
 def _runs_down(x: Contraction, program: Program) -> bool:
@@ -389,7 +486,7 @@ def kept_operands(program: Program) -> dict[int, str]:
             x = contraction_of(s, program)
             assert x is not None
             moves = any(isinstance(e, Load) for e in walk(*x.b.args))
-            plain = not x.blocks and not gathers(x.b, x.columns, x, program)
+            plain = not x.blocks and not gathers(x.b, x.columns, x, x.program)
             if plain and not moves and program.root(x.b.buffer) not in written:
                 found[id(s)] = loop.index
     return found

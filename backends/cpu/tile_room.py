@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphc.backends.cpu.prelude import gemm
-from graphc.backends.cpu.tile_nest import DEEP, gathers
+from graphc.backends.cpu.tile_nest import DEEP, gathers, swaps
 from graphc.backends.shared.arguments import Argument
 from graphc.ir.dims import Size, evaluate, product
 from graphc.ir.program import LoopAxis, Nest, Program
@@ -84,9 +84,9 @@ class TileRoom:
     def packs_b(self) -> bool:
         """Whether panels of the second operand are copied."""
         x = self.roles
-        if gathers(x.b, x.columns, x, self.program):
+        if gathers(x.b, x.columns, x, x.program):
             return True
-        across = merged(steps(x.b, x.columns, self.program))
+        across = merged(steps(x.b, x.columns, x.program))
         assert across is not None
         step, dtype = self._number(across), x.b.dtype.name
         return gemm.should_pack_b(*self.mnk, step, dtype, lines_up=self.lines_up)
@@ -132,21 +132,39 @@ class TileRoom:
 
     def rooms(self, kept: bool) -> dict[str, int]:
         """Return the bytes of each part of a thread's scratch."""
-        m, _, k = self.mnk
+        m, n, k = self.mnk
         tile = self.shape
         x = self.roles
-        windows = gathers(x.b, x.columns, x, self.program)
+        if swaps(x, x.program, tile.columns):
+            tall = -(-n // tile.rows) * tile.rows
+            rows = {"c": tall, "panel": min(k, DEEP), "turned": tall + self._lanes}
+            found = {name: self._bytes(n * tile.columns) for name, n in rows.items()}
+            return {**found, "framed": self._framed}
+        windows = gathers(x.b, x.columns, x, x.program)
         tall = -(-m // tile.rows) if x.blocks or windows else 1
         deep = min(k, DEEP) if windows else k
-        assert self.nest.schedule is not None
-        lanes = self.nest.schedule.lanes  # the kernel's rows end with its vectors
-        length = -(-k // lanes) * lanes
+        length = -(-k // self._lanes) * self._lanes
         sizes = {
             "c": tall * tile.rows * tile.columns,
             "panel": deep * tile.columns * (self.packs_b and not kept),
             "turned": m * length * self.packs_a,
         }
-        return {name: self._bytes(n) for name, n in sizes.items()}
+        found = {name: self._bytes(n) for name, n in sizes.items()}
+        return {**found, "framed": self._framed}
+
+    @property
+    def _lanes(self) -> int:
+        """What the kernel rounds lengths up to."""
+        assert self.nest.schedule is not None
+        return self.nest.schedule.lanes
+
+    @property
+    def _framed(self) -> int:
+        """The bytes of a frame; its last line is written as whole vectors."""
+        frame = self.roles.frame
+        if frame is None:
+            return 0
+        return self._bytes(self._number(frame.elements) + self.shape.lanes)
 
     def _bytes(self, elements: int) -> int:
         return -(-elements * self.roles.a.dtype.itemsize // 64) * 64
@@ -155,8 +173,22 @@ class TileRoom:
 
     def offsets(self, word: Argument) -> Array:
         """Return what axes add to where a read lies, the last running fastest."""
+        if word.value == "lines":
+            return self._lines(word)
         total: Array = np.zeros(1, np.int64)
         for extent, step in word.axes:
             along = np.arange(self._number(extent), dtype=np.int64) * self._number(step)
             total = (total[:, None] + along).reshape(-1)
         return total
+
+    def _lines(self, word: Argument) -> Array:
+        """Return where what stands in a frame's lines begins; -1 for zeros alone."""
+        total: Array = np.zeros(1, np.int64)
+        inside: Array = np.ones(1, np.bool_)
+        for numbers in word.axes:
+            extent, low, step, size, stride = map(self._number, numbers)
+            place = np.arange(extent, dtype=np.int64) - low
+            valid = (place >= 0) & (place % step == 0) & (place // step < size)
+            total = (total[:, None] + place // step * stride).reshape(-1)
+            inside = (inside[:, None] & valid).reshape(-1)
+        return np.where(inside, total, -1)

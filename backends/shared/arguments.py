@@ -22,14 +22,14 @@ class Argument:
     "scratch" (the address of bytes of this thread's own), "routine" (the address of
     a function of the prelude), "choice" (a decision taken when sizes are bound),
     "offsets" (a table of what axes add to where an access lies). axes: the extent and
-    the step of each of those.
+    the step of each of those, or all numbers of a frame's side.
     """
 
     kind: str
     name: str
     value: str | Size
     note: str = ""
-    axes: tuple[tuple[Size, Size], ...] = ()
+    axes: tuple[tuple[Size, ...], ...] = ()
 
 
 @dataclass
@@ -84,7 +84,7 @@ class Arguments:
         name: str,
         value: str | Size,
         note: str = "",
-        axes: tuple[tuple[Size, Size], ...] = (),
+        axes: tuple[tuple[Size, ...], ...] = (),
     ) -> str:
         """Return an argument of another kind."""
         if (kind, name) not in self._known:

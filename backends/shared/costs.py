@@ -8,6 +8,7 @@ from graphc.ir.dims import Size, product
 from graphc.ir.program import Call, Nest, Program, Task
 from graphc.ir.program.routines import routine
 from graphc.ir.scalar import PRIMITIVES, Apply, Expr, Load, is_uniform, walk
+from graphc.passes.framed import unframed
 
 _Access = tuple[str, tuple[Expr, ...]]  # a buffer, and an index
 
@@ -15,7 +16,7 @@ _Access = tuple[str, tuple[Expr, ...]]  # a buffer, and an index
 def flops_of(task: Task) -> Size:
     """Return the floating-point operations of a nest, by its primitives' counts.
 
-    A routine says itself how many it needs.
+    Padding is none. A routine says itself how many it needs.
     """
     if isinstance(task, Call):
         return routine(task.routine).flops(dict(task.options))
@@ -25,7 +26,7 @@ def flops_of(task: Task) -> Size:
         inner = product(a.extent for a in phase.axes)
         each = sum(
             PRIMITIVES[e.prim].flops
-            for e in walk(*phase.roots)
+            for e in walk(*map(unframed, phase.roots))
             if isinstance(e, Apply) and e.prim != "cast" and e.dtype.kind != "i"
         )
         total = total + points * inner * (each + len(phase.reduces))

@@ -134,6 +134,33 @@ def test_nothing_else_is_computed_twice(apply_passes) -> None:
     assert apply_passes("fuse", graph).count("exp") == 1
 
 
+def batch_norm_gradient() -> Graph:
+    """Return a graph whose product is summed up in three ways behind a mask."""
+    x, w, y = matrix("x", "N", "D"), matrix("w", "D", "K"), matrix("y", "N", "K")
+    g = gc.where(y > 0.0, gc.matmul(x, w), 0.0)
+    centred = g * 3.0 - gc.mean(g * 3.0, 0)
+    return Graph.build([x, w, y], [centred, gc.sum(g * y, 0), gc.sum(g * 2.0, 0)])
+
+
+def test_sums_compute_what_they_add_up_from_one_stored_product(
+    apply_passes, same_values
+) -> None:
+    graph = apply_passes("decompose,simplify,cse", batch_norm_gradient())
+    fused = apply_passes("fuse", graph)
+    product, sums = groups(fused)
+    assert "matmul" in product
+    assert "mul" not in product
+    assert sums.count("sum") == 3
+    assert len(fused.nodes[0].results) == 1
+    same_values(graph, fused)
+
+
+def test_an_epilogue_stays_where_its_readers_would_read_more(apply_passes) -> None:
+    x, w, b = matrix("x", "N", "D"), matrix("w", "D", "K"), matrix("b", "N", "K")
+    graph = Graph.build([x, w, b], [gc.sum(gc.matmul(x, w) * b, 0)])
+    assert "mul" in groups(apply_passes("fuse", graph))[0]
+
+
 def test_a_path_through_an_op_outside_keeps_two_groups_apart(
     apply_passes, same_values
 ) -> None:

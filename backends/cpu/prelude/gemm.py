@@ -8,17 +8,25 @@ to the small scratch that the tile wrote, while it is in the first-level cache.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
 
 import llvmlite.binding as llvm
 
 from . import native, unlocked
+from .frame_ir import write_frame
 from .gemm_ir import Shape, Writer, shape, write_tile
 from .panel_ir import write_gather, write_pack
 
 __all__ = ["Shape", "address", "prepare", "shape", "should_pack_a", "should_pack_b"]
 
-_WRITERS = {"tile": write_tile, "pack": write_pack, "gather": write_gather}
+_WRITERS: dict[str, Callable[[Writer, str], None]] = {
+    "tile": write_tile,
+    "tile_rows": partial(write_tile, offsets=True),
+    "pack": write_pack,
+    "gather": write_gather,
+    "frame": write_frame,
+}
 _pending: dict[tuple[str, str], native.Made] = {}
 
 
@@ -31,7 +39,10 @@ def prepare(which: str, dtype: str) -> None:
 
 @cache
 def address(which: str, dtype: str = "float32") -> int:
-    """Return the address of "tile", "pack" or "gather", compiled if need be."""
+    """Return the address of "tile", "tile_rows", "pack", "gather" or "frame".
+
+    It is compiled if need be.
+    """
     found = native.load(
         _key(which, dtype),
         _symbol(which, dtype),

@@ -65,6 +65,19 @@ def tile(typing, function, c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumul
 
 
 @intrinsic
+def tile_rows(typing, function, c, sc, a, across, deep, rows, b, sb_k, k, cols, adds):  # type: ignore[no-untyped-def]
+    """Compute a tile whose rows lie where two tables of offsets say.
+
+    Math:    c[i sc + j] (+)= sum_p a[across[i] + deep[p]] b[p sb_k + j],
+             i < rows <= MR, p < k, j < cols <= NR; added to c if adds is not 0
+
+    across and deep are addresses of int64 offsets in elements.
+    """
+    kinds = (function, c, sc, a, across, deep, rows, b, sb_k, k, cols, adds)
+    return call_pointer("ipipiiipiiii", kinds)
+
+
+@intrinsic
 def gather_panel(typing, function, to, width, b, deep, k, across, cols, turn):  # type: ignore[no-untyped-def]
     """Copy a panel whose elements lie where two tables of offsets say.
 
@@ -86,3 +99,16 @@ def pack(typing, function, to, width, b, sb_k, sb_j, k, cols):  # type: ignore[n
     ``width`` is a multiple of the vector's lanes. It is fast where sb_j or sb_k is 1.
     """
     return call_pointer("ipipiiii", (function, to, width, b, sb_k, sb_j, k, cols))
+
+
+@intrinsic
+def fill_frame(typing, function, to, width, a, lines, n, low, step, size):  # type: ignore[no-untyped-def]
+    """Copy the lines of a tensor into a frame of zeros.
+
+    Math:    to[r width + low + i step] = a[lines[r] + i] for i < size, where
+             lines[r] >= 0; 0 elsewhere, for r < n; vectors behind the end too
+
+    lines is the address of int64 offsets in elements.
+    """
+    kinds = (function, to, width, a, lines, n, low, step, size)
+    return call_pointer("ipipiiiii", kinds)

@@ -12,6 +12,11 @@ it is compiled once, whatever the network.
     It writes no more than that. It reads whole vectors of b, past cols, unless there is
     a single row.
 
+tile_rows(c, sc, a, across, deep, rows, b, sb_k, k, cols, accumulate)
+
+    The same of a[across[i] + deep[p]], two tables of offsets: of windows that are read
+    where they lie. What is broadcast need not have neighbours.
+
     There is a loop for each number of rows and of vectors of columns, so a ragged edge
     costs what it computes. A loop keeps the whole tile in registers: for each p it
     loads the columns of b once and broadcasts each element of a. Where a small tile
@@ -233,8 +238,11 @@ def counting(
 # --- the tile ----------------------------------------------------------------------
 
 
-def write_tile(w: Writer, symbol: str) -> None:
-    """Write the exported function, which chooses among the loops."""
+def write_tile(w: Writer, symbol: str, *, offsets: bool = False) -> None:
+    """Write the exported function, which chooses among the loops.
+
+    offsets: whether it is `tile_rows`, whose strides of a are addresses of tables.
+    """
     p, i = w.pointer, WORD
     function, b = w.function(symbol, [p, i, p, i, i, i, p, i, i, i, i])
     c, sc, a, sa_i, sa_k, rows, bp, sb_k, k, cols, accumulate = function.args
@@ -250,7 +258,7 @@ def write_tile(w: Writer, symbol: str) -> None:
         for height in range(1, w.tile.rows + 1):
             cases.append((height + (vectors - 1) * w.tile.rows, height, vectors))
     for case, height, vectors in cases:
-        loop = write_loop(w, height, vectors)
+        loop = write_loop(w, height, vectors, offsets)
         block = function.append_basic_block(f"rows_{height}x{vectors}")
         switch.add_case(i(case), block)
         b.position_at_end(block)
@@ -260,7 +268,9 @@ def write_tile(w: Writer, symbol: str) -> None:
     b.ret_void()
 
 
-def write_loop(w: Writer, height: int, vectors: int) -> ir.Function:
+def write_loop(
+    w: Writer, height: int, vectors: int, offsets: bool = False
+) -> ir.Function:
     """Write the loop over k of a tile of ``height`` rows and ``vectors`` vectors."""
     p, i = w.pointer, WORD
     name = f"tile_{height}x{vectors}"
@@ -276,7 +286,11 @@ def write_loop(w: Writer, height: int, vectors: int) -> ir.Function:
     loaded = masks if height == 1 else [None] * vectors
     # LLVM must not see how addresses hang together: it would turn them into a chain of
     # additions a turn, or into as many pointers, some of them in memory.
-    offsets = [i(0)] + [w.opaque(b, b.mul(sa_i, i(row))) for row in range(1, height)]
+    if offsets:
+        across, deep = (b.inttoptr(x, i.as_pointer()) for x in (sa_i, sa_k))
+        places = [b.load(b.gep(across, [i(row)])) for row in range(height)]
+    else:
+        places = [i(0)] + [w.opaque(b, b.mul(sa_i, i(row))) for row in range(1, height)]
     rows_of_c = [b.gep(c, [b.mul(sc, i(row))]) for row in range(height)]
     cells = [(row, vector) for row in range(height) for vector in range(vectors)]
 
@@ -284,13 +298,15 @@ def write_loop(w: Writer, height: int, vectors: int) -> ir.Function:
         return b.gep(rows_of_c[row], [i(vector * w.tile.lanes)])
 
     def turn(sums: list[ir.Value], ap: ir.Value, bq: ir.Value) -> list[ir.Value]:
+        if offsets:
+            ap = b.gep(a, [b.load(ap)])
         columns = [
             w.load(b, b.gep(bq, [i(vector * w.tile.lanes)]), loaded[vector])
             for vector in range(vectors)
         ]
         out = []
         for row in range(height):
-            element = w.splat(b, b.load(b.gep(ap, [offsets[row]])))
+            element = w.splat(b, b.load(b.gep(ap, [places[row]])))
             if vectors == 1:
                 # LLVM would make the broadcast a part of the FMA: half as fast.
                 element = w.opaque(b, element)
@@ -324,7 +340,9 @@ def write_loop(w: Writer, height: int, vectors: int) -> ir.Function:
         phi.add_incoming(value, loading)
         phi.add_incoming(w.zeros, before)
     begin += [w.zeros] * (n * (sets - 1))
-    carried = [*coming, *begin, a, bp]
+    # What moves along p: a pointer to an element of a, or to its offset.
+    first, step = (deep, i(1)) if offsets else (a, sa_k)
+    carried = [*coming, *begin, first, bp]
     with counting(b, i(0), whole, sets, carried) as (_, values, following):
         *sums, ap, bq = values
         for line in sums[: len(coming)]:
@@ -333,7 +351,7 @@ def write_loop(w: Writer, height: int, vectors: int) -> ir.Function:
         del sums[: len(coming)]
         for part in range(0, n * sets, n):
             sums[part : part + n] = turn(sums[part : part + n], ap, bq)
-            ap, bq = w.opaque(b, b.gep(ap, [sa_k])), b.gep(bq, [sb_k])
+            ap, bq = w.opaque(b, b.gep(ap, [step])), b.gep(bq, [sb_k])
         following += [*sums, ap, bq]
     *sums, ap, bq = following[len(coming) :]
     total = sums[:n]
@@ -343,7 +361,7 @@ def write_loop(w: Writer, height: int, vectors: int) -> ir.Function:
         with counting(b, whole, k, 1, [*total, ap, bq]) as (_, values, following):
             *sums, ap, bq = values
             sums = turn(sums, ap, bq)
-            following += [*sums, b.gep(ap, [sa_k]), b.gep(bq, [sb_k])]
+            following += [*sums, b.gep(ap, [step]), b.gep(bq, [sb_k])]
         total = following[:n]
     for cell, value in zip(cells, total, strict=True):
         w.store(b, value, start(*cell), masks[cell[1]])

@@ -21,8 +21,11 @@ from .arith import sqrt as sqrt
 from .arith import trunc as trunc
 from .foreign import invoke as invoke
 from .gemm_calls import at as at
+from .gemm_calls import fill_frame as fill_frame
 from .gemm_calls import gather_panel as gather_panel
+from .gemm_calls import pack as pack
 from .gemm_calls import tile as tile
+from .gemm_calls import tile_rows as tile_rows
 from .horizontal import hall as hall
 from .horizontal import hany as hany
 from .horizontal import hargmax as hargmax

@@ -129,6 +129,26 @@ def test_nan_and_infinity_reach_the_output():
     np.testing.assert_array_equal(out, [[np.nan], [np.inf], [2]])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("low", [-4, 0, 1, 20])
+def test_a_frame_is_zeros_but_for_the_lines_that_stand_in_it(low, step, dtype):
+    function = native.c_function(gemm.address("frame", dtype), 8)
+    rng = np.random.default_rng(7)
+    image = rng.standard_normal((6, 40)).astype(dtype)
+    lines = np.array([-1, 80, 0, -1, 40], np.int64)
+    for width, size in itertools.product((1, 17, 32), (0, 1, 9, 40)):
+        to = np.full(5 * width + 2 * LANES, np.nan, dtype)
+        tables = (lines.ctypes.data, len(lines), low, step, size)
+        function(to.ctypes.data, width, image.ctypes.data, *tables)
+        wanted = np.zeros((5, width), dtype)
+        for r, i in itertools.product((1, 2, 4), range(size)):
+            if 0 <= low + i * step < width:
+                wanted[r, low + i * step] = image.reshape(-1)[lines[r] + i]
+        np.testing.assert_array_equal(to[: 5 * width].reshape(5, width), wanted)
+        assert np.isnan(to[5 * width + LANES :]).all()
+
+
 # --- the two functions by themselves -----------------------------------------------
 
 
@@ -157,6 +177,26 @@ def test_tile_of_every_height_and_width(dtype):
             np.testing.assert_allclose(c[:rows, :cols], exact, tolerance, tolerance)
             assert np.isnan(c[rows:]).all()  # nothing beside the tile is written
             assert np.isnan(c[:, cols:]).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_tile_of_rows_that_lie_where_tables_say(dtype):
+    function = native.c_function(gemm.address("tile_rows", dtype), 11)
+    shape = gemm.shape(dtype)
+    rng = np.random.default_rng(6)
+    image = rng.standard_normal(3000).astype(dtype)
+    deep = np.add.outer(np.arange(3) * 40, np.arange(11)).reshape(-1)
+    for rows, cols in itertools.product((1, 2, shape.rows), (1, shape.columns)):
+        across = rng.integers(0, 2000, rows)
+        b = rng.standard_normal((len(deep), shape.columns)).astype(dtype)
+        c = np.full((rows, cols), np.nan, dtype)
+        tables = across.ctypes.data, deep.ctypes.data
+        left = (image.ctypes.data, *tables, rows)
+        right = (b.ctypes.data, shape.columns, len(deep), cols)
+        exact = image[np.add.outer(across, deep)] @ b[:, :cols]
+        for adds in (0, 1):
+            function(c.ctypes.data, cols, *left, *right, adds)
+            np.testing.assert_allclose(c, (1 + adds) * exact, 1e-4, 1e-5)
 
 
 def test_accumulating_blocks_of_k_changes_no_bit():

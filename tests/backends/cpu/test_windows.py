@@ -20,6 +20,8 @@ SIZES = [
     (3, 2, 13, 17, 37, 3, 3, 1, 2),
     (1, 2, 3, 1, 70, 1, 7, 1, 3),
     (0, 2, 3, 6, 6, 3, 3, 1, 1),
+    (2, 5, 37, 9, 19, 3, 2, 1, 1),
+    (3, 7, 70, 12, 5, 3, 3, 2, 1),
 ]
 
 
@@ -67,12 +69,66 @@ def test_pictures_that_are_not_finite_spoil_their_own_windows_alone() -> None:
     assert np.isinf(found).sum() == 3 * 4
 
 
+# In, out, size, window, stride, dilation, padding before and behind each axis.
+SIDES = [
+    (3, 7, (6, 9), (3, 2), (1, 1), (2, 1), ((1, 3), (0, 2))),
+    (2, 40, (11, 37), (3, 3), (2, 3), (1, 1), ((2, 0), (1, 1))),
+    (17, 9, (7, 16), (1, 4), (3, 1), (1, 2), ((0, 0), (3, 3))),
+    (2, 2, (2, 33), (2, 2), (1, 2), (1, 1), ((1, 0), (0, 0))),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", SIDES)
+def test_padding_of_any_kind_is_read_where_windows_are(case, dtype: str) -> None:
+    c, f, size, window, stride, dilation, padding = case
+    x = gc.input("x", ("N", c, *size), dtype)
+    w = gc.input("w", (f, c, *window), dtype)
+    y = gc.conv2d(x, w, stride=stride, padding=padding, dilation=dilation)
+    g = gc.input("g", y.shape, dtype)
+    outputs = [y, *gc.grad(gc.sum(y * g), [x, w])]
+    step = gc.compile([x, w, g], outputs)
+    assert "pad" not in {nest.name for nest in step.program.nests}
+    rng = np.random.default_rng(8)
+    shapes = (2, c, *size), (f, c, *window), (2, *y.shape[1:])
+    given = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+    given[0][0, 0, 0, 0], given[2][1, 0, -1, -1] = np.nan, np.inf
+    exact = gc.compile([x, w, g], outputs, backend="reference")
+    with np.errstate(invalid="ignore"):
+        wanted = exact(*given)
+    for found, value in zip(step(*given), wanted, strict=True):
+        np.testing.assert_array_equal(np.isfinite(found), np.isfinite(value))
+        np.testing.assert_array_equal(np.isnan(found), np.isnan(value))
+        finite = np.isfinite(value)
+        size = np.abs(value[finite]).max(initial=1e-30)
+        np.testing.assert_allclose(found[finite], value[finite], 1e-4, 3e-5 * size)
+
+
+def test_windows_in_a_loop_move_over_each_step_of_a_sequence() -> None:
+    xs, h = gc.input("xs", (4, 3, 2, 16, 16)), gc.input("h", (3, 2, 16, 16))
+    w = gc.input("w", (2, 2, 3, 3))
+
+    def body(h: gc.Tensor, x: gc.Tensor) -> tuple[gc.Tensor, gc.Tensor]:
+        h = gc.tanh(gc.conv2d(h, w, padding=1) + gc.conv2d(x, w, padding=1))
+        return h, h
+
+    _, ys = gc.scan(body, h, xs)
+    outputs = [ys, *gc.grad(gc.sum(ys * ys), [xs, h, w])]
+    rng = np.random.default_rng(9)
+    given = [0.3 * rng.standard_normal(t.shape).astype("f") for t in (xs, h, w)]
+    exact = gc.compile([xs, h, w], outputs, backend="reference")(*given)
+    found = gc.compile([xs, h, w], outputs)(*given)
+    for a, b in zip(found, exact, strict=True):
+        np.testing.assert_allclose(a, b, 1e-4, 1e-4 * np.abs(b).max())
+
+
+@pytest.mark.parametrize("case", [SIZES[5], SIZES[-1]])
 def test_windows_have_equal_bits_for_any_number_of_threads(
-    monkeypatch: pytest.MonkeyPatch,
+    case: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pace, "TEAM", -1)
-    inputs, outputs = all_of_it(SIZES[5])
-    given = numbers(SIZES[5])
+    inputs, outputs = all_of_it(case)
+    given = numbers(case)
     once = gc.compile(inputs, outputs, threads=1)(*given)
     twice = gc.compile(inputs, outputs, threads=2)(*given)
     for a, b in zip(once, twice, strict=True):
