@@ -97,8 +97,8 @@ class TileRoom:
 
         The caller's arrays do not: NumPy's memory begins 16 bytes behind a cache line.
         """
-        x, buffers = self.roles, self.program.buffers
-        if buffers[self.program.root(x.b.buffer)].space in ("input", "output"):
+        x, buffers = self.roles, self.roles.program.buffers
+        if buffers[x.program.root(x.b.buffer)].space in ("input", "output"):
             return False
         buffer = buffers[x.b.buffer]
         names = ["", *(axis.name for axis in (*x.batch, *x.blocks, *x.depth))]
