@@ -266,7 +266,7 @@ class TileNest:
         deep, across = self._step(x.a, x.depth), self._step(x.a, (x.row,))
         w.use("pack")
         args.special("routine", "pack_at", f"pack {dtype}")
-        begin = f"{base} + d * {deep} + column * {across}"
+        begin = " + ".join((base, times("d", deep), times("column", across)))
         copy = f"panel, {nr}, at({p}, {begin}), {deep}, {across}, some, cols"
         w.line(f"pack(pack_at, {copy})")
         rows, down = (
