@@ -120,7 +120,9 @@ class TileRoom:
         windows = gathers(x.b, x.columns, x, self.program)
         tall = -(-m // tile.rows) if x.blocks or windows else 1
         deep = min(k, DEEP) if windows else k
-        length = -(-k // tile.lanes) * tile.lanes
+        assert self.nest.schedule is not None
+        lanes = self.nest.schedule.lanes
+        length = -(-k // lanes) * lanes
         sizes = {
             "c": tall * tile.rows * tile.columns,
             "panel": deep * tile.columns * (self.packs_b and not kept),
