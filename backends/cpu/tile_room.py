@@ -21,6 +21,8 @@ Array = np.ndarray[Any, Any]
 # The most that each thread copies of a first operand. What a cache holds no more is
 # still worth it: 2048 x 2048 transposed runs 1.6 times as fast from a copy.
 TURNED_BYTES = 32 << 20
+# The fewest rows of a thread that are worth copying a panel for.
+ROWS = 96
 # So many bytes of copied panels a thread keeps over the turns of a loop.
 KEPT_BYTES = 1 << 20
 
@@ -101,8 +103,20 @@ class TileRoom:
         worth = gemm.should_pack_a(m, n, self._number(deep), x.a.dtype.name)
         return worth and m * k * x.a.dtype.itemsize <= TURNED_BYTES
 
-    def choice(self, word: Argument, kept: bool) -> int:
+    def rowwise(self, threads: int) -> bool:
+        """Decide whether threads divide the rows rather than the panels.
+
+        Each then reads, and copies, but its own rows of the first operand, and copies
+        all panels, which costs as much as 8 rows.
+        """
+        x, (m, n, _) = self.roles, self.mnk
+        gathered = gathers(x.a, (x.row,), x, self.program)
+        return m >= max(n, ROWS * threads) and not x.batch and not gathered
+
+    def choice(self, word: Argument, kept: bool, threads: int) -> int:
         """Return the word of a choice."""
+        if word.value == "rowwise":
+            return int(self.rowwise(threads))
         if word.value == "keep b":
             return int(kept)
         if word.value == "pack b":
@@ -112,10 +126,17 @@ class TileRoom:
 
     # --- scratch ----------------------------------------------------------------------
 
-    def rooms(self, kept: bool) -> dict[str, int]:
-        """Return the bytes of each part of a thread's scratch."""
+    def rooms(self, kept: bool, threads: int) -> dict[str, int]:
+        """Return the bytes of each part of a thread's scratch.
+
+        Where they divide the rows, each has room for its own copied rows, last. A team
+        that does not come together leaves all to one, which then has the room of all.
+        """
         m, _, k = self.mnk
         tile = self.shape
+        if self.rowwise(threads):
+            tall = -(-m // tile.rows)
+            m = min(m, -(-tall // threads) * -(-m // tall))
         x = self.roles
         windows = gathers(x.b, x.columns, x, self.program)
         tall = -(-m // tile.rows) if x.blocks or windows else 1
