@@ -5,8 +5,8 @@
         a, ... = fetch(...)                     # rows, copied if they are transposed
         for v in range(low, high):              # and its tiles of rows
             tile(..., c, a, ..., b, ...)        # rows x columns into scratch
-            for r in range(rows):               # the epilogue, on what is in cache
-                for q in range(0, cols, 16):
+            for r in range(rows):               # the epilogue, on what is in cache;
+                for q in range(0, cols, 16):    # asks for what the next tile's needs
                     ...
 
 A panel is as many columns of the second operand as a tile has; it stays in the cache
@@ -376,10 +376,27 @@ class TileNest:
                 w.line(f"{self.sum.name} = load(c, {first}r * {nr} + q, m)")
                 w.define(self.sum.name, self.sum.name)
                 for phase in self._later:
+                    reads = [e for e in walk(*phase.roots) if isinstance(e, Load)]
+                    read = w.early = self._early([(e.buffer, e.args) for e in reads])
                     values = [(s, w.vector(s.value)) for s in phase.stores]
+                    made = self._early([(s.buffer, s.index) for s in phase.stores])
+                    w.early = {n: far for n, far in made.items() if n not in read}
                     for s, _ in values:
                         w.store(s.buffer, s.index, s.value)
-                w.axis = ""
+                w.axis, w.early = "", {}
+
+    def _early(self, accesses: Sequence[tuple[str, Sequence[Expr]]]) -> dict[str, str]:
+        """Return how far away, in elements, the tile below finds its own.
+
+        They are asked for early: memory answers while that tile's sums are made.
+        """
+        w, row, found = self.w, self.roles.row.name, dict[str, str]()
+        for name, index in accesses:
+            step = w.program.buffers[name].step(index, row)
+            if step is not None and step != 0:
+                by = w.arguments.factor(f"{w.arguments.buffer(name)}_{row}", step)
+                found[name] = times("height", by)
+        return found
 
 
 def gathers(
