@@ -14,6 +14,7 @@ from graphc.backends.cpu.tile_nest import DEEP, gathers
 from graphc.backends.shared.arguments import Argument
 from graphc.ir.dims import Size, evaluate, product
 from graphc.ir.program import LoopAxis, Nest, Program
+from graphc.ir.scalar import linear
 from graphc.passes.contraction import Contraction, contraction_of, merged, steps
 
 Array = np.ndarray[Any, Any]
@@ -23,6 +24,9 @@ Array = np.ndarray[Any, Any]
 TURNED_BYTES = 32 << 20
 # The fewest rows of a thread that are worth copying a panel for.
 ROWS = 96
+# An operand that so few rows are multiplied by, and of which a panel spans so many
+# bytes, is read as it lies if its rows begin at cache lines.
+FEW, NEAR_BYTES, LINE = 128, 1 << 19, 64
 # So many bytes of copied panels a thread keeps over the turns of a loop.
 KEPT_BYTES = 1 << 20
 
@@ -90,7 +94,30 @@ class TileRoom:
             return True
         across = merged(steps(x.b, x.columns, self.program))
         assert across is not None
+        if self._number(across) == 1 and n % self.shape.lanes == 0 and self._is_near:
+            return False
         return gemm.should_pack_b(m, n, self._number(across), x.b.dtype.name)
+
+    @cached_property
+    def _is_near(self) -> bool:
+        """Whether the second operand is read as fast as it lies as from a copy.
+
+        So it is for few rows where its own begin at cache lines, as those of NumPy's
+        arrays do not, and a panel's lie within a part of the second cache.
+        """
+        x, (m, _, k) = self.roles, self.mnk
+        deep = merged(steps(x.b, x.depth, self.program))
+        assert deep is not None
+        size = x.b.dtype.itemsize
+        if m > FEW or k * self._number(deep) * size > NEAR_BYTES:
+            return False
+        program, line = self.program, LINE // size
+        root, form = program.root(x.b.buffer), linear(x.b.args[-1])
+        if form is None or root in (*program.inputs, *program.outputs):
+            return False
+        others = [by for name, by in form.axes.items() if name != x.columns[-1].name]
+        row = program.buffers[x.b.buffer].shape[-1]
+        return all(self._number(by) % line == 0 for by in (row, *others))
 
     @cached_property
     def packs_a(self) -> bool:

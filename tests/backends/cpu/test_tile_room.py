@@ -61,6 +61,29 @@ def test_threads_that_divide_rows_copy_but_their_own() -> None:
     assert room_of(wide, 2) == room_of(wide, 1)
 
 
+@pytest.mark.parametrize(
+    ("m", "k", "n", "near"),
+    [
+        (32, 128, 512, True),
+        (128, 512, 256, True),
+        (129, 128, 512, False),  # a copy serves many rows
+        (32, 784, 512, False),  # a panel spans more than the cache
+        (32, 128, 500, False),  # rows begin anywhere in a line
+    ],
+)
+def test_weights_are_read_as_they_lie_by_few_rows(
+    m: int, k: int, n: int, near: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    x, v = gc.input("x", (m, k)), gc.input("v", (k, n))
+    w = gc.parameter("w", (k, n))
+    step, other = gc.compile([x], x @ w), gc.compile([x, v], x @ v)
+    assert (room_of(step, 1)["panel"] == 0) == near
+    assert room_of(other, 1)["panel"] > 0  # NumPy's rows begin anywhere
+    a = rng.standard_normal((m, k)).astype(np.float32)
+    np.testing.assert_array_equal(step(a), other(a, w.value))
+
+
 @needs_two
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
