@@ -204,7 +204,9 @@ class Bound:
 
     def _rooms(self, nest: Nest) -> dict[str, int]:
         """Return the bytes of each part of a contraction's scratch."""
-        return self._tiled[id(nest)].rooms(id(nest) in self._kept)
+        # One thread alone must not reach into what others keep.
+        threads = 1 if self._kept else self.team.nt
+        return self._tiled[id(nest)].rooms(id(nest) in self._kept, threads)
 
     def _fill(self, scratch: int) -> None:
         self._patches: list[list[int]] = [[] for _ in self._given]
@@ -271,7 +273,8 @@ class Bound:
         assert word.kind == "choice", word
         if word.name == "room":
             return self._scratch_size // task.phases[0].reduces[0].dtype.itemsize
-        return self._tiled[id(task)].choice(word, id(task) in self._kept)
+        kept = id(task) in self._kept
+        return self._tiled[id(task)].choice(word, kept, self.team.nt)
 
     def _offsets(self, word: Argument, room: TileRoom) -> int:
         """Return the address of a table of offsets; equal ones are one."""

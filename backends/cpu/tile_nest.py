@@ -1,12 +1,12 @@
 """Contractions on register tiles, with everything fused into their epilogue.
 
-    for band in range(from_band, to_band):      # this thread's share of the panels
+    for band in range(from_band, to_band):      # this thread's panels
         b, ... = fetch(...)                     # a panel, copied if that pays
         a, ... = fetch(...)                     # rows, copied if they are transposed
-        for v in range(low, high):              # and of the tiles of rows
+        for v in range(low, high):              # and its tiles of rows
             tile(..., c, a, ..., b, ...)        # rows x columns into scratch
-            for r in range(rows):               # the epilogue, on what is in cache
-                for q in range(0, cols, 16):
+            for r in range(rows):               # the epilogue, on what is in cache;
+                for q in range(0, cols, 16):    # asks for what the next tile's needs
                     ...
 
 A panel is as many columns of the second operand as a tile has; it stays in the cache
@@ -24,8 +24,10 @@ of tiles instead, read where they lie; the tiles are turned back for the epilogu
 follows when a thread's share of a panel is done. What has zeros around it is read from
 a frame, which begins with an image or a part of the sum (tile_frame.py).
 
-Sums that are stored as they are go straight to where they belong. Which thread computes
-which tiles changes nothing in the results: no sum crosses a tile.
+Sums that are stored as they are go straight to where they belong. Threads divide the
+tiles panel by panel, or, where there are as many rows as columns, the rows: each then
+reads and copies rows of its own, and all panels. Which thread computes which tiles
+changes nothing in the results: no sum crosses a tile.
 
 In a loop that leaves the second operand as it is (the recurrent weights of a network)
 the first turn copies a thread's panels one behind the other, and later turns find them
@@ -82,20 +84,22 @@ class TileNest:
         m, n = self.m, self.n
         batch = [w.extent(axis) for axis in x.batch]
         tile = "tile_rows" if self.swapped else "tile"
-        for name in ("tiling", "share", "bands", "panel_place", tile):
+        for name in ("tiling", "divide", "panel_place", tile):
             w.use(name)
         copied = "1" if self.windows else "copied"
         sizes = f"{m}, {n}, {copied}, {self.rows}, {self.columns}"
         w.line(f"tall, height, wide, span = tiling({sizes})")
-        w.line(f"first, last = share({' * '.join([*batch, 'wide', 'tall'])}, t, nt)")
-        w.line("from_band, to_band = bands(first, last, tall)")
+        mine = f"{' * '.join([*batch, 'wide'])}, tall, {self._rowwise()}, t, nt"
+        w.line(f"first, last, step, from_band, to_band = divide({mine})")
+        if self.by_rows:
+            w.line("passed = first * height * rowwise  # rows of the threads before")
         names = [axis.name for axis in x.batch]
         with w.loop("for band in range(from_band, to_band):", *names):
             w.line(f"which, column, cols = panel_place(band, wide, span, {n})")
             if names:
                 w.decode(names, batch, "which")
-            w.line("low = max(first - band * tall, 0)")
-            w.line("high = min(last - band * tall, tall)")
+            w.line("low = max(first - band * step, 0)")
+            w.line("high = min(last - band * step, tall)")
             if x.blocks:
                 self._parts()
             else:
@@ -179,7 +183,7 @@ class TileNest:
         w, k = self.w, self.k
         if not self.windows:
             self._matrix()
-            self._tiles("at(a, row * a_row)", k, part)
+            self._tiles(f"at(a, {self._row_of_a()})", k, part)
             return
         # A gathered panel is no deeper than the first cache holds.
         w.line(f"pieces = max(({k} + {DEEP - 1}) // {DEEP}, 1)")
@@ -192,7 +196,7 @@ class TileNest:
                 self._where_they_lie(added)
                 return
             self._gathered()
-            self._tiles("at(a, row * a_row + d * a_deep)", "some", added)
+            self._tiles(f"at(a, {self._row_of_a()} + d * a_deep)", "some", added)
 
     def _tiles(self, left: str, depth: str, added: str) -> None:
         w = self.w
@@ -207,6 +211,24 @@ class TileNest:
             w.line(f"tile(tile_at, {to}, {step}, {operands}, {added})")
             if not self.direct and not self.in_parts:
                 self._epilogue_of_tile()
+
+    @cached_property
+    def by_rows(self) -> bool:
+        """Whether threads may divide the rows, and each copy but its own."""
+        x = self.roles
+        plain = not self.windows and not gathers(x.a, (x.row,), x, x.program)
+        return plain and not x.batch
+
+    def _rowwise(self) -> str:
+        """Return the text of whether they do."""
+        if not self.by_rows:
+            return "0"
+        note = "whether threads divide the rows"
+        self.w.arguments.special("choice", "rowwise", "rowwise", note)
+        return "rowwise"
+
+    def _row_of_a(self) -> str:
+        return "(row - passed) * a_row" if self.by_rows else "row * a_row"
 
     def _rows(self) -> None:
         self.w.line("row = v * height")
@@ -314,8 +336,14 @@ class TileNest:
         args.special("choice", "turn", "pack a", "whether rows are copied")
         # Rows of neighbours are what panels of the transposed operand are made of.
         across, deep = self._step(x.a, (x.row,)), self._step(x.a, x.depth)
-        copy = f"turned, {length}, at({pointer}, {base}), {across}, {deep}"
-        sizes = f"{self.m}, {self.k}"
+        if self.by_rows:
+            begin = times("passed", across)
+            begin = begin if base == "0" else f"{base} + {begin}"
+            rows = f"min(last * height, {self.m}) - passed"
+        else:
+            begin, rows = base, self.m
+        copy = f"turned, {length}, at({pointer}, {begin}), {across}, {deep}"
+        sizes = f"{rows}, {self.k}"
         w.line(f"a, a_row, a_deep = fetch(pack_at, turn, {fresh}, {copy}, {sizes})")
 
     def _base(self, e: Load, axes: Sequence[LoopAxis]) -> tuple[str, str]:
@@ -424,10 +452,27 @@ class TileNest:
                 w.line(f"{self.sum.name} = load({at}, m)")
                 w.define(self.sum.name, self.sum.name)
                 for phase in self._later:
+                    reads = [e for e in walk(*phase.roots) if isinstance(e, Load)]
+                    read = w.early = self._early([(e.buffer, e.args) for e in reads])
                     values = [(s, w.vector(s.value)) for s in phase.stores]
+                    made = self._early([(s.buffer, s.index) for s in phase.stores])
+                    w.early = {n: far for n, far in made.items() if n not in read}
                     for s, _ in values:
                         w.store(s.buffer, s.index, s.value)
-                w.axis = ""
+                w.axis, w.early = "", {}
+
+    def _early(self, accesses: Sequence[tuple[str, Sequence[Expr]]]) -> dict[str, str]:
+        """Return how far away, in elements, the tile below finds its own.
+
+        They are asked for early: memory answers while that tile's sums are made.
+        """
+        w, row, found = self.w, self.roles.row.name, dict[str, str]()
+        for name, index in accesses:
+            step = w.program.buffers[name].step(index, row)
+            if step is not None and step != 0:
+                by = w.arguments.factor(f"{w.arguments.buffer(name)}_{row}", step)
+                found[name] = times("height", by)
+        return found
 
 
 def gathers(

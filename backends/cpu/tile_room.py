@@ -21,6 +21,11 @@ Array = np.ndarray[Any, Any]
 # The most that each thread copies of a first operand. What a cache holds no more is
 # still worth it: 2048 x 2048 transposed runs 1.6 times as fast from a copy.
 TURNED_BYTES = 32 << 20
+# The fewest rows of a thread that are worth copying a panel for.
+ROWS = 96
+# An operand that so few rows are multiplied by, and of which a panel spans so many
+# bytes, is read as it lies if its rows begin at cache lines.
+FEW, NEAR_BYTES = 128, 1 << 19
 # So many bytes of copied panels a thread keeps over the turns of a loop.
 KEPT_BYTES = 1 << 20
 
@@ -89,6 +94,8 @@ class TileRoom:
         across = merged(steps(x.b, x.columns, x.program))
         assert across is not None
         step, dtype = self._number(across), x.b.dtype.name
+        if step == 1 and self.mnk[1] % self.shape.lanes == 0 and self._is_near:
+            return False
         return gemm.should_pack_b(*self.mnk, step, dtype, lines_up=self.lines_up)
 
     @cached_property
@@ -109,6 +116,19 @@ class TileRoom:
         )
 
     @cached_property
+    def _is_near(self) -> bool:
+        """Whether the second operand is read as fast as it lies as from a copy.
+
+        So it is for few rows, where its own begin at cache lines and a panel's lie
+        within a part of the second cache.
+        """
+        x, (m, _, k) = self.roles, self.mnk
+        deep = merged(steps(x.b, x.depth, x.program))
+        assert deep is not None
+        spans = k * self._number(deep) * x.b.dtype.itemsize
+        return m <= FEW and spans <= NEAR_BYTES and self.lines_up
+
+    @cached_property
     def packs_a(self) -> bool:
         """Whether rows of the first operand are copied."""
         x, (m, n, k) = self.roles, self.mnk
@@ -119,8 +139,21 @@ class TileRoom:
         worth = gemm.should_pack_a(m, n, self._number(deep), x.a.dtype.name)
         return worth and m * k * x.a.dtype.itemsize <= TURNED_BYTES
 
-    def choice(self, word: Argument, kept: bool) -> int:
+    def rowwise(self, threads: int) -> bool:
+        """Decide whether threads divide the rows rather than the panels.
+
+        Each then reads, and copies, but its own rows of the first operand, and copies
+        all panels, which costs as much as 8 rows.
+        """
+        x, (m, n, _) = self.roles, self.mnk
+        plain = not gathers(x.a, (x.row,), x, x.program)
+        plain &= not gathers(x.b, x.columns, x, x.program)
+        return m >= max(n, ROWS * threads) and not x.batch and plain
+
+    def choice(self, word: Argument, kept: bool, threads: int) -> int:
         """Return the word of a choice."""
+        if word.value == "rowwise":
+            return int(self.rowwise(threads))
         if word.value == "keep b":
             return int(kept)
         if word.value == "pack b":
@@ -130,10 +163,17 @@ class TileRoom:
 
     # --- scratch ----------------------------------------------------------------------
 
-    def rooms(self, kept: bool) -> dict[str, int]:
-        """Return the bytes of each part of a thread's scratch."""
+    def rooms(self, kept: bool, threads: int) -> dict[str, int]:
+        """Return the bytes of each part of a thread's scratch.
+
+        Where they divide the rows, each has room for its own copied rows, last. A team
+        that does not come together leaves all to one, which then has the room of all.
+        """
         m, n, k = self.mnk
         tile = self.shape
+        if self.rowwise(threads):
+            tall = -(-m // tile.rows)
+            m = min(m, -(-tall // threads) * -(-m // tall))
         x = self.roles
         if swaps(x, x.program, tile.columns):
             tall = -(-n // tile.rows) * tile.rows

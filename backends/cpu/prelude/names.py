@@ -53,7 +53,7 @@ from .streaming import lead as lead
 from .streaming import load_ahead as load_ahead
 from .streaming import store_ahead as store_ahead
 from .streaming import stream as stream
-from .tiling import bands as bands
+from .tiling import divide as divide
 from .tiling import fetch as fetch
 from .tiling import panel_place as panel_place
 from .tiling import share as share

@@ -32,6 +32,13 @@ def _ceiling(builder: Any, a: Any, b: Any) -> Any:
     return builder.udiv(builder.add(a, builder.sub(b, _word(1))), b)
 
 
+def _share(builder: Any, n: Any, t: Any, nt: Any) -> tuple[Any, Any]:
+    """Return the first and one past the last of n items that share t of nt does."""
+    first = builder.udiv(builder.mul(n, t), nt)
+    last = builder.udiv(builder.mul(n, builder.add(t, _word(1))), nt)
+    return first, last
+
+
 def _words(n: int) -> Any:
     return types.UniTuple(types.int64, n)  # type: ignore[no-untyped-call]
 
@@ -41,10 +48,7 @@ def share(typing, n, t, nt):  # type: ignore[no-untyped-def]
     """Return the first and one past the last of the n items that share t of nt does."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        n, t, nt = args
-        first = builder.udiv(builder.mul(n, t), nt)
-        last = builder.udiv(builder.mul(n, builder.add(t, _word(1))), nt)
-        return _tuple(context, builder, sig, first, last)
+        return _tuple(context, builder, sig, *_share(builder, *args))
 
     return _words(2)(types.int64, types.int64, types.int64), codegen
 
@@ -81,22 +85,29 @@ def tiling(typing, rows, columns, copied, mr, nr):  # type: ignore[no-untyped-de
 
 
 @intrinsic
-def bands(typing, first, last, tall):  # type: ignore[no-untyped-def]
-    """Return the first and one past the last of the panels of tiles first .. last - 1.
+def divide(typing, wide, tall, rowwise, t, nt):  # type: ignore[no-untyped-def]
+    """Return (first, last, step, from_band, to_band): the tiles that t of nt computes.
 
-    Each panel has `tall` tiles; a share of none has no panel.
+    They are first .. last - 1, counted along each of `wide` panels of `tall` tiles; or,
+    where threads divide the rows, the same tiles of every panel. Of a panel they are
+    those from first - panel * step on. A share of no tile has no panel.
     """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        first, last, tall = args
-        none = builder.icmp_signed("==", tall, _word(0))
-        tall = builder.select(none, _word(1), tall)
-        begin = builder.udiv(first, tall)
-        empty = builder.icmp_signed("==", first, last)
-        end = builder.select(empty, begin, _ceiling(builder, last, tall))
-        return _tuple(context, builder, sig, begin, end)
+        wide, tall, rowwise, t, nt = args
+        zero = _word(0)
+        rows = builder.icmp_signed("!=", rowwise, zero)
+        count = builder.select(rows, tall, builder.mul(wide, tall))
+        first, last = _share(builder, count, t, nt)
+        none = builder.icmp_signed("==", tall, zero)
+        each = builder.select(none, _word(1), tall)
+        begin = builder.select(rows, zero, builder.udiv(first, each))
+        end = builder.select(rows, wide, _ceiling(builder, last, each))
+        end = builder.select(builder.icmp_signed("==", first, last), begin, end)
+        step = builder.select(rows, zero, tall)
+        return _tuple(context, builder, sig, first, last, step, begin, end)
 
-    return _words(2)(types.int64, types.int64, types.int64), codegen
+    return _words(5)(*(types.int64,) * 5), codegen
 
 
 @intrinsic

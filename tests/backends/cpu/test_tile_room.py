@@ -1,0 +1,107 @@
+"""What a contraction needs when sizes are bound, and how threads divide it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import graphc as gc
+from graphc.backends.cpu import backend
+from graphc.backends.cpu.prelude import team
+from graphc.backends.cpu.tile_room import TileRoom
+from graphc.ir.program import Nest
+
+needs_two = pytest.mark.skipif(team.threads() < 2, reason="one thread is all there is")
+
+
+def product(
+    m: int, k: int, n: int, dtype: str = "float32", threads: int = 1
+) -> tuple[gc.Step, list[np.ndarray]]:
+    """Return the step transpose(a) @ b, and what goes in."""
+    rng = np.random.default_rng(m + n)
+    given = [rng.standard_normal(shape).astype(dtype) for shape in ((k, m), (k, n))]
+    a, b = (
+        gc.input(name, x.shape, dtype=dtype)
+        for name, x in zip("ab", given, strict=True)
+    )
+    return gc.compile([a, b], gc.transpose(a) @ b, threads=threads), given
+
+
+def room_of(step: gc.Step, threads: int) -> dict[str, int]:
+    """Return the scratch of its only nest."""
+    return TileRoom(nest_of(step), step.runner.program, {}).rooms(False, threads)
+
+
+def nest_of(step: gc.Step) -> Nest:
+    """Return its only nest."""
+    (nest,) = step.runner.program.tasks
+    assert isinstance(nest, Nest)
+    return nest
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("k", [8, 13, 16, 200, 201])
+def test_turned_rows_have_room_for_what_the_copy_writes(dtype: str, k: int) -> None:
+    step, _ = product(64, k, 256, dtype)
+    schedule = nest_of(step).schedule
+    assert schedule is not None
+    lanes = schedule.lanes
+    (kernel,) = step.kernels
+    assert f"(n_k0 + {lanes - 1}) // {lanes} * {lanes}" in kernel.source
+    width = (k + lanes - 1) // lanes * lanes
+    assert room_of(step, 1)["turned"] >= 64 * width * np.dtype(dtype).itemsize
+
+
+def test_threads_that_divide_rows_copy_but_their_own() -> None:
+    step, _ = product(600, 96, 300)
+    room = room_of(step, 1)["turned"]
+    assert room == 600 * 96 * 4
+    assert room_of(step, 2)["turned"] == room // 2
+    wide, _ = product(300, 96, 600)
+    assert room_of(wide, 2) == room_of(wide, 1)
+
+
+@pytest.mark.parametrize(
+    ("m", "k", "n", "near"),
+    [
+        (32, 128, 512, True),
+        (128, 512, 256, True),
+        (129, 128, 512, False),  # a copy serves many rows
+        (32, 784, 512, False),  # a panel spans more than the cache
+        (32, 128, 500, False),  # rows begin anywhere in a line
+    ],
+)
+def test_weights_are_read_as_they_lie_by_few_rows(
+    m: int, k: int, n: int, near: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    x, v = gc.input("x", (m, k)), gc.input("v", (k, n))
+    w = gc.parameter("w", (k, n))
+    step, other = gc.compile([x], x @ w), gc.compile([x, v], x @ v)
+    assert (room_of(step, 1)["panel"] == 0) == near
+    assert room_of(other, 1)["panel"] > 0  # NumPy's rows begin anywhere
+    a = rng.standard_normal((m, k)).astype(np.float32)
+    np.testing.assert_array_equal(step(a), other(a, w.value))
+
+
+@needs_two
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("m", "k", "n"), [(600, 97, 300), (251, 83, 241), (199, 64, 64), (300, 50, 600)]
+)
+def test_bits_are_the_same_however_rows_are_divided(
+    m: int, k: int, n: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "PARALLEL_WORK", -1)
+    step, given = product(m, k, n, dtype)
+    once = step(*given)
+    a, b = (x.astype(np.float64) for x in given)
+    close = 1e-6 if dtype == "float32" else 1e-14
+    assert np.all(np.abs(once - a.T @ b) <= close * (np.abs(a).T @ np.abs(b)))
+    step, given = product(m, k, n, dtype, threads=2)
+    np.testing.assert_array_equal(step(*given), once)
+    # A team that does not come together leaves everything to one thread.
+    (bound,) = step._bound.values()
+    assert bound.team.nt == 2
+    bound.team._set_nt(1)
+    np.testing.assert_array_equal(step(*given), once)
