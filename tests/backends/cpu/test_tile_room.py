@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.backends.cpu import backend
+from graphc.backends.cpu import pace
 from graphc.backends.cpu.prelude import team
 from graphc.backends.cpu.tile_room import TileRoom
 from graphc.ir.program import Nest
@@ -92,7 +92,7 @@ def test_weights_are_read_as_they_lie_by_few_rows(
 def test_bits_are_the_same_however_rows_are_divided(
     m: int, k: int, n: int, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend, "PARALLEL_WORK", -1)
+    monkeypatch.setattr(pace, "TEAM", -1)
     step, given = product(m, k, n, dtype)
     once = step(*given)
     a, b = (x.astype(np.float64) for x in given)
