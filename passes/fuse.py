@@ -9,8 +9,9 @@ Elementwise ops join each other, the reductions that read them and the contracti
 whose results they read, one contraction to a group; a softmax becomes one group. The
 test is the lowering itself: a group is legal when it lowers to one nest. Ops that only
 move elements (`broadcast_to`, `transpose`, `full`, slices) are repeated in every group
-that reads them; what a contraction reads many times is computed before it. Nothing
-else is computed twice, and what several groups read is stored once.
+that reads them, and so is elementwise work where that moves fewer bytes than to store
+its result (`repeating.py`). What a contraction reads many times is computed before it.
+Nothing else is computed twice, and what several groups read is stored once.
 
 Preserves every value bit for bit on `reference`; on a backend the order of the
 operations stays, only the memory between them goes.
@@ -94,7 +95,13 @@ class _Fusion:
         """Give work to the readers of a group where that costs less."""
         before, most = self.inputs, (self.options.max_inputs, self.options.max_ops)
         repeated = Repeating(
-            before, self.readers, self.group, self._kind, self.roots, *most
+            before,
+            self.readers,
+            self.group,
+            self._kind,
+            self._is_nest,
+            self.roots,
+            *most,
         ).nodes(self.groups)
         if not repeated:
             return
@@ -223,14 +230,16 @@ class _Fusion:
         own = set(nodes)
         if any(t.node in own for n in nodes if reads_again(n) for t in self.inputs[n]):
             return None
+        return self.groups.between(first, second) if self._is_nest(nodes) else None
+
+    def _is_nest(self, nodes: Sequence[Node]) -> bool:
+        """Whether nodes are one nest within the bounds of a group."""
         sources, outputs = self._border(nodes)
         if len(sources) > self.options.max_inputs:
-            return None
+            return False
         if len(outputs) > self.options.max_outputs:
-            return None
-        if not self._fits(sources, outputs):
-            return None
-        return self.groups.between(first, second)
+            return False
+        return self._fits(sources, outputs)
 
     def _fits(self, sources: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
         """Ask the lowering, once for groups that are the same, as in equal layers."""

@@ -1,21 +1,22 @@
 """What the readers of a group compute again, instead of reading it.
 
-    %1, %2 = fused(%g, %m, %x) {           %1 = conv(...)
-      h = conv(...)                        %2 = fused(%1, %m) { sum(where(m, h, 0)) }
-      yield where(m, h, 0), h * x }   =>   %3 = fused(%1, %x) { sum(h * x) }
+    %0, %1 = fused(%x, %w, %h, %m) {      %0 = conv(%x, %w)
+      g = conv(%x, %w)                    %2, %3 = fused(%0, %h, %m) {
+      yield where(%m, g, 0), g * %h }  =>   yield sum(where(%m, %0, 0)),
+    %2 = sum(%0)                                  sum(%0 * %h) }
     %3 = sum(%1)
-    %4 = sum(%2)
 
 A group stores what others read. Where that is elementwise work, they may as well do it
 themselves, from tensors that are stored anyhow and from earlier ones of the group: four
-tensors that a convolution stores, each for one sum, are one tensor and four sums. Bytes
-decide. The tensors of a group, the edges between them and what it costs to store, read
-or compute one make a network, whose cheapest cut is what is worth storing; what lies
-beyond it is repeated. (Horace He, "Min-cut optimal recomputation with AOTAutograd",
-2022, cuts between forward and backward; here each group is cut from its readers.)
+tensors that a convolution stores, each for one sum, become one tensor and four sums.
+Bytes decide. The tensors of a group, and what it costs to store, read or compute each,
+make a network, whose cheapest cut is what is worth storing; what lies beyond it is
+repeated. (Horace He, "Min-cut optimal recomputation with AOTAutograd", 2022, cuts
+between forward and backward; here each group is cut from its readers.)
 
-Groups are looked at in order. What is repeated is computed from tensors that are
-stored, so a recipe looks through what earlier groups have left to their readers.
+Groups are looked at in order. A recipe names only what is stored: it looks through what
+earlier groups have left to their readers. Readers are counted one by one, although
+sums that then read the same tensors join; this errs on the side of storing.
 """
 
 from __future__ import annotations
@@ -52,14 +53,15 @@ class Repeating:
 
     inputs, readers: what a node reads, and what reads a tensor, without the nodes that
     are repeated in any case. kind: a number, equal for nodes that differ in their
-    inputs alone. roots: tensors that are stored in any case. max_inputs,
-    max_ops: what a reader may read and hold if it is a group of its own.
+    inputs alone. is_nest: whether nodes can be a group. roots: tensors that are stored
+    in any case. max_inputs, max_ops: what a reader may read and hold by itself.
     """
 
     inputs: Mapping[Node, Sequence[Tensor]]
     readers: Mapping[Tensor, Sequence[Node]]
     group: Mapping[Node, Group]
     kind: Callable[[Node], int]
+    is_nest: Callable[[Sequence[Node]], bool]
     roots: Collection[Tensor]
     max_inputs: int
     max_ops: int
@@ -94,7 +96,10 @@ class Repeating:
                 recipe.sources, {*recipe.nodes, tensor.node}
             )
         readers = {u for t in found for u in own[t]}
-        if not all(map(self._is_small, map(self._recipe, readers))):
+        rest = [n for n in group.nodes if n not in self.recipes]
+        # What was in between and is stored now may have a shape of its own.
+        legal = not rest or self.is_nest(rest)
+        if not (legal and all(map(self._is_small, map(self._recipe, readers)))):
             for tensor in found:
                 del self.recipes[tensor.node]
 

@@ -20,8 +20,8 @@ from graphc.passes.pipeline import _verify
 DEPTHS = (8, 16, 24)
 # What eight layers more cost, beside the eight before them: what is paid once, or for
 # the first and the last layer, is in neither. A part that grows with the square shows
-# where it is a tenth of the calls.
-MOST = 1.06
+# where it is a sixth of the calls.
+MOST = 1.1
 
 
 def network(kind: str, depth: int) -> Any:

@@ -127,7 +127,7 @@ def test_ops_that_move_elements_are_repeated_in_every_group(apply_passes, same_v
     same_values(graph, fused)
 
 
-def test_nothing_else_is_computed_twice(apply_passes) -> None:
+def test_costly_work_is_not_computed_twice(apply_passes) -> None:
     x, w = matrix("x", "N", "D"), matrix("w", "D", "D")
     h = gc.exp(x)
     graph = Graph.build([x, w], [gc.matmul(h, w), gc.sum(h, 0), gc.sum(h, 1), h * 2.0])
