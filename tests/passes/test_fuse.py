@@ -136,10 +136,12 @@ def test_costly_work_is_not_computed_twice(apply_passes) -> None:
 
 def batch_norm_gradient() -> Graph:
     """Return a graph whose product is summed up in three ways behind a mask."""
-    x, w, y = matrix("x", "N", "D"), matrix("w", "D", "K"), matrix("y", "N", "K")
+    x, w = matrix("x", "N", "D"), matrix("w", "D", "K")
+    y, z = matrix("y", "N", "K"), matrix("z", "N", "K")
     g = gc.where(y > 0.0, gc.matmul(x, w), 0.0)
     centred = g * 3.0 - gc.mean(g * 3.0, 0)
-    return Graph.build([x, w, y], [centred, gc.sum(g * y, 0), gc.sum(g * 2.0, 0)])
+    sums = gc.sum(g * z, 0), gc.sum(g * 2.0, 0)
+    return Graph.build([x, w, y, z], [centred, *sums])
 
 
 def test_sums_compute_what_they_add_up_from_one_stored_product(
