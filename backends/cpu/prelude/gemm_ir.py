@@ -322,7 +322,7 @@ def write_loop(
         for cell in cells:
             w.ask(b, start(*cell), to_write=True)
     coming, onward = [], i(0)
-    if sets == 1 and vectors == w.tile.vectors:
+    if sets == 1 and vectors == w.tile.vectors and not offsets:
         plain = b.icmp_signed("==", sa_k, i(1))
         below, later = b.mul(sa_i, i(height)), b.mul(sa_k, i(AHEAD))
         coming = [b.gep(a, [b.select(plain, below, later)])]
