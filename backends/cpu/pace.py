@@ -1,7 +1,7 @@
 """How long things take, roughly, in nanoseconds: to tell what is worth sharing.
 
-Measured on one core of an Ice Lake server, over the rows of `python -m benchmarks`:
-three of four tasks take between half and twice what is said here.
+Measured on one core of an Ice Lake server, over rows of `python -m benchmarks`: of
+tasks of 10 us and more, three of four take between half and twice what is said here.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ BARRIER = 2_500
 # A thread that waits at a barrier sleeps after a while, and is slow to come back.
 PATIENCE, WAKE = 50_000, 60_000
 
-# Of one thread: operations and bytes in a nanosecond, and what starting a task takes.
-TILED, OTHERS, BYTES, START = 100, 12, 20, 50
+# Of one thread: operations in a nanosecond, in a contraction on tiles and elsewhere;
+# bytes, of what a cache holds and of more; and what starting a task takes.
+TILED, OTHERS, NEAR, FAR, START = 120, 30, 50, 20, 100
+CACHE = 1 << 20
 
 
 def nanoseconds(task: Task, program: Program, sizes: Mapping[str, int]) -> float:
     """Return how long one thread needs for a task."""
     rate = TILED if isinstance(task, Nest) and task.is_tiled else OTHERS
     moved = evaluate(bytes_of(task, program), sizes)
-    return START + evaluate(flops_of(task), sizes) / rate + moved / BYTES
+    reading = moved / (NEAR if moved < CACHE else FAR)
+    return START + evaluate(flops_of(task), sizes) / rate + reading
