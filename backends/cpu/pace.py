@@ -1,7 +1,7 @@
 """How long things take, roughly, in nanoseconds: to tell what is worth sharing.
 
 Measured on one core of an Ice Lake server, over rows of `python -m benchmarks`: of
-tasks of 10 us and more, three of four take between half and twice what is said here.
+tasks of 10 us and more, four of five take between half and twice what is said here.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from graphc.ir.program import Nest, Program, Task
 
 # A team must save so much, or the step runs on one thread: it loses much where it has
 # to share its cores, and some 0.1 ms where its threads have slept.
-TEAM = 60_000
+TEAM = 100_000
 
 # And each barrier must save this: it takes a tenth of that where cores are free, and
 # far longer where they are shared.
 BARRIER = 2_500
 
-# A thread that waits at a barrier sleeps after a while, and is slow to come back.
-PATIENCE, WAKE = 50_000, 60_000
+# A thread that waits at a barrier sleeps after a while, and is slow to come back: some
+# 0.06 ms on free cores, 0.4 where threads of other processes spin on them.
+PATIENCE, WAKE = 50_000, 300_000
 
 # Of one thread: operations in a nanosecond, in a contraction on tiles and elsewhere;
 # bytes, of what a cache holds and of more; and what starting a task takes.
-TILED, OTHERS, NEAR, FAR, START = 120, 30, 50, 20, 100
+TILED, OTHERS, NEAR, FAR, START = 120, 60, 50, 20, 300
 CACHE = 1 << 20
 
 

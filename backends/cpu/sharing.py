@@ -189,8 +189,8 @@ class Sharing:
         return level.shared + self.waits.barrier + was[1] * self.waits.wake
 
     def _sleep(self, was: _State, alone: bool, level: _Level) -> bool:
-        """Return whether the threads that wait for a level sleep when it is done."""
-        if alone and was == (True, True):
+        """Return whether threads that wait for a level sleep, or have hardly woken."""
+        if alone and was[1]:
             return True
         return (level.alone if alone else level.lone) > self.waits.patience
 

@@ -162,7 +162,7 @@ def test_no_other_choice_is_cheaper(
             cost += barrier * (i > 0 and not stretch)
             cost += wake * (asleep and not alone[i])
             long = (alone[i] or by_one) and work > patience
-            asleep = long or (asleep and stretch)
+            asleep = long or (asleep and alone[i])
         costs.append(cost)
     waits = Waits(barrier, patience, wake)
     saved, _ = chosen(body, threads=threads, waits=waits)  # type: ignore[arg-type]
