@@ -4,7 +4,7 @@ Edges have a width; the cheapest cut is the set of edges of least width in all w
 removal parts the source from the sink. It is as wide as the largest flow, which grows
 along shortest paths until none is left. (Lester Ford and Delbert Fulkerson, "Maximal
 flow through a network", 1956; Jack Edmonds and Richard Karp, 1972, for the order.)
-NetworkX has one too, and takes longer to import than a network takes to compile.
+NetworkX has one too, which a compile would first have to import.
 """
 
 from __future__ import annotations
