@@ -467,6 +467,8 @@ class TileNest:
         They are asked for early: memory answers while that tile's sums are made.
         """
         w, row, found = self.w, self.roles.row.name, dict[str, str]()
+        if self.swapped:  # all tiles are made by then
+            return found
         for name, index in accesses:
             step = w.program.buffers[name].step(index, row)
             if step is not None and step != 0:
