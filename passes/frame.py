@@ -19,9 +19,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 
-from graphc.ir.program import Nest, Phase, Program, Statement
+from graphc.ir.program import Nest, Program, Statement
 from graphc.ir.program.program import Body, within
 from graphc.ir.scalar import Apply, Axis, Const, Expr, Load, rebuilt
 from graphc.ir.target import Target
@@ -123,14 +122,7 @@ def _framed(reader: Statement, nest: Nest, program: Program) -> Nest | None:
     for phase in reader.phases:
         found = rebuilt(phase.roots, change)
         labels |= {found[e]: labels[e] for e in found if e in labels}
-        reduces = tuple(
-            replace(r, values=tuple(found[v] for v in r.values)) for r in phase.reduces
-        )
-        stores = tuple(
-            replace(s, index=tuple(found[e] for e in s.index), value=found[s.value])
-            for s in phase.stores
-        )
-        phases.append(Phase(phase.axes, reduces, stores))
+        phases.append(phase.mapped(found.__getitem__))
     made = reader.replace(phases=tuple(phases), labels=labels)
     roles = contraction_of(made, program)
     if store.buffer in made.reads or roles is None or roles.frame is None:

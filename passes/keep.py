@@ -125,10 +125,4 @@ def _reading(phase: Phase, shared: Expr, place: Expr, labels: dict[Expr, str]) -
                 labels.setdefault(rebuild(e, change), labels[e])
         return rebuild(root, change)
 
-    return replace(
-        phase,
-        reduces=tuple(
-            replace(r, values=tuple(map(new, r.values))) for r in phase.reduces
-        ),
-        stores=tuple(replace(s, value=new(s.value)) for s in phase.stores),
-    )
+    return phase.mapped(new)

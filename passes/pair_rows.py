@@ -29,7 +29,6 @@ from graphc.passes.widen import is_light, room_of
 @program_pass("pair-rows")
 def pair_rows(program: Program, target: Target) -> Program:
     """Choose the nests that take two rows a turn."""
-
     return with_nests(program, _paired) if target.lanes > 1 else program
 
 

@@ -156,21 +156,12 @@ class VectorNest:
                 return axis(_other(row))
             return ref(_other(old.name), old.dtype) if isinstance(old, Ref) else None
 
-        def moved(e: Expr) -> Expr:
-            return self._relabelled(e, change)
-
-        reduces = [
-            replace(r, name=_other(r.name), values=tuple(map(moved, r.values)))
-            for r in phase.reduces
-        ]
-        stores = [
-            replace(s, index=tuple(map(moved, s.index)), value=moved(s.value))
-            for s in phase.stores
-        ]
+        other = phase.mapped(lambda e: self._relabelled(e, change))
+        reduces = [replace(r, name=_other(r.name)) for r in other.reduces]
         return replace(
             phase,
             reduces=(*phase.reduces, *reduces),
-            stores=(*phase.stores, *stores),
+            stores=(*phase.stores, *other.stores),
         )
 
     # --- vectors side by side -----------------------------------------------------

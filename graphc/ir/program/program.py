@@ -126,6 +126,17 @@ class Phase:
             values.extend((*s.index, s.value))
         return tuple(values)
 
+    def mapped(self, change: Callable[[Expr], Expr]) -> Phase:
+        """Return a phase with each of its expressions changed."""
+        reduces = tuple(
+            replace(r, values=tuple(map(change, r.values))) for r in self.reduces
+        )
+        stores = tuple(
+            replace(s, index=tuple(map(change, s.index)), value=change(s.value))
+            for s in self.stores
+        )
+        return Phase(self.axes, reduces, stores)
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
