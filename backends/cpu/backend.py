@@ -177,6 +177,12 @@ class Bound:
         ]
         self._tiled = {id(room.nest): room for room, _ in tiled}
         self._kept = {id(room.nest): 0 for room, w in tiled if room.keeps(w)}
+        # One thread alone must not reach into what others keep.
+        threads = 1 if self._kept else self.team.nt
+        self._rooms = {
+            nest: room.rooms(nest in self._kept, threads)
+            for nest, room in self._tiled.items()
+        }
         scratch = max((self._scratch(s) for s, _, _ in steps), default=0)
         # Behind what each task may use, panels that stay from turn to turn of a loop.
         for nest in self._kept:
@@ -200,13 +206,7 @@ class Bound:
         """Return how many bytes of scratch a thread needs for a task."""
         if isinstance(task, Call):
             return 8 * calls.scratch_words(task, self.sizes)
-        return sum(self._rooms(task).values()) if id(task) in self._tiled else 0
-
-    def _rooms(self, nest: Nest) -> dict[str, int]:
-        """Return the bytes of each part of a contraction's scratch."""
-        # One thread alone must not reach into what others keep.
-        threads = 1 if self._kept else self.team.nt
-        return self._tiled[id(nest)].rooms(id(nest) in self._kept, threads)
+        return sum(self._rooms.get(id(task), {}).values())
 
     def _fill(self, scratch: int) -> None:
         self._patches: list[list[int]] = [[] for _ in self._given]
@@ -264,7 +264,7 @@ class Bound:
         if word.kind == "scratch":
             if word.name == "panel" and id(task) in self._kept:
                 return scratch + self._kept[id(task)]
-            for part, room in self._rooms(task).items():
+            for part, room in self._rooms[id(task)].items():
                 if part == word.name:
                     return scratch
                 scratch += room

@@ -163,15 +163,14 @@ class Sharing:
 
         Between two of these no barrier is needed.
         """
-        best: dict[_State, float] = {(False, False): 0.0}
+        # The first level waits for nothing.
+        best: dict[_State, float] = {(False, False): -self.waits.barrier}
         came: list[dict[_State, _State]] = []  # how the level before is left then
-        for i, level in enumerate(levels):
+        for level in levels:
             before, best = best, {}
             came.append({})
             for was, alone in product(before, (False, True)):
                 cost = before[was] + self._next(was, alone, level)
-                if not i:
-                    cost -= self.waits.barrier  # nothing to wait for yet
                 now = alone, self._sleep(was, alone, level)
                 if cost < best.get(now, math.inf):
                     best[now], came[-1][now] = cost, was

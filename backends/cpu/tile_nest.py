@@ -70,8 +70,9 @@ class TileNest:
         self.rows, self.columns = rows, columns
         self.index = index
         self.sum = self.nest.phases[0].reduces[0]
-        self.windows = gathers(found.b, found.columns, found, found.program)
-        self.swapped = swaps(found, found.program, columns)
+        self.windows = gathers(found.b, found.columns, found)
+        self.swapped = swaps(found, columns)
+        self.by_rows = may_divide_rows(found)
         self.in_parts = self.windows or bool(found.blocks)
         self.m = self.n = self.k = ""  # how many rows and columns, and how deep
 
@@ -212,13 +213,6 @@ class TileNest:
             if not self.direct and not self.in_parts:
                 self._epilogue_of_tile()
 
-    @cached_property
-    def by_rows(self) -> bool:
-        """Whether threads may divide the rows, and each copy but its own."""
-        x = self.roles
-        plain = not self.windows and not gathers(x.a, (x.row,), x, x.program)
-        return plain and not x.batch
-
     def _rowwise(self) -> str:
         """Return the text of whether they do."""
         if not self.by_rows:
@@ -317,7 +311,7 @@ class TileNest:
             fresh = f"({fresh}) | (column == 0)"  # another matrix of the batch
         if x.blocks:
             fresh = "True"
-        if gathers(x.a, (x.row,), x, w.program):
+        if gathers(x.a, (x.row,), x):
             w.use("gather_panel")
             args.special("routine", "gather_at", f"gather {dtype}")
             rows = self._offsets("rows_a", x.a, (x.row,))
@@ -477,14 +471,18 @@ class TileNest:
         return found
 
 
-def gathers(
-    e: Load, across: Sequence[LoopAxis], x: Contraction, program: Program
-) -> bool:
+def gathers(e: Load, across: Sequence[LoopAxis], x: Contraction) -> bool:
     """Whether an operand lies in no matrix: its axes are not one, or its sum's are."""
-    return any(merged(steps(e, axes, program)) is None for axes in (across, x.depth))
+    return any(merged(steps(e, axes, x.program)) is None for axes in (across, x.depth))
 
 
-def swaps(x: Contraction, program: Program, columns: int) -> bool:
+def may_divide_rows(x: Contraction) -> bool:
+    """Whether threads may divide the rows, and each copy but its own."""
+    gathered = gathers(x.a, (x.row,), x) or gathers(x.b, x.columns, x)
+    return not x.batch and not gathered
+
+
+def swaps(x: Contraction, columns: int) -> bool:
     """Whether windows are read where they lie, as rows, and sums are turned back.
 
     Where they have few neighbours across, they would have to be transposed to be
@@ -492,12 +490,12 @@ def swaps(x: Contraction, program: Program, columns: int) -> bool:
     fill the columns of a tile, or an eighth of them where windows have few neighbours
     along the sum as well; and the sum must be long, as each is moved three times.
     """
-    if not gathers(x.b, x.columns, x, program) or gathers(x.a, (x.row,), x, program):
+    if not gathers(x.b, x.columns, x) or gathers(x.a, (x.row,), x):
         return False
     across, along = (
         step == 1 and not (isinstance(extent, int) and 8 * extent < columns)
         for axes in (x.columns, x.depth)
-        for extent, step in steps(x.b, axes[-1:], program)
+        for extent, step in steps(x.b, axes[-1:], x.program)
     )
     n, least = x.row.extent, columns // 2 + 1 if along else columns // 8
     if across or (isinstance(n, int) and n < least):
@@ -533,7 +531,7 @@ def kept_operands(program: Program) -> dict[int, str]:
             x = contraction_of(s, program)
             assert x is not None
             moves = any(isinstance(e, Load) for e in walk(*x.b.args))
-            plain = not x.blocks and not gathers(x.b, x.columns, x, x.program)
+            plain = not x.blocks and not gathers(x.b, x.columns, x)
             if plain and not moves and program.root(x.b.buffer) not in written:
                 found[id(s)] = loop.index
     return found

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphc.backends.cpu.prelude import gemm
-from graphc.backends.cpu.tile_nest import DEEP, gathers, swaps
+from graphc.backends.cpu.tile_nest import DEEP, gathers, may_divide_rows, swaps
 from graphc.backends.shared.arguments import Argument
 from graphc.ir.dims import Size, evaluate, product
 from graphc.ir.program import LoopAxis, Nest, Program
@@ -89,7 +89,7 @@ class TileRoom:
     def packs_b(self) -> bool:
         """Whether panels of the second operand are copied."""
         x = self.roles
-        if gathers(x.b, x.columns, x, x.program):
+        if gathers(x.b, x.columns, x):
             return True
         across = merged(steps(x.b, x.columns, x.program))
         assert across is not None
@@ -132,7 +132,7 @@ class TileRoom:
     def packs_a(self) -> bool:
         """Whether rows of the first operand are copied."""
         x, (m, n, k) = self.roles, self.mnk
-        if gathers(x.a, (x.row,), x, self.program):
+        if gathers(x.a, (x.row,), x):
             return True
         deep = merged(steps(x.a, x.depth, self.program))
         assert deep is not None
@@ -145,10 +145,8 @@ class TileRoom:
         Each then reads, and copies, but its own rows of the first operand, and copies
         all panels, which costs as much as 8 rows.
         """
-        x, (m, n, _) = self.roles, self.mnk
-        plain = not gathers(x.a, (x.row,), x, x.program)
-        plain &= not gathers(x.b, x.columns, x, x.program)
-        return m >= max(n, ROWS * threads) and not x.batch and plain
+        m, n, _ = self.mnk
+        return m >= max(n, ROWS * threads) and may_divide_rows(self.roles)
 
     def choice(self, word: Argument, kept: bool, threads: int) -> int:
         """Return the word of a choice."""
@@ -170,25 +168,28 @@ class TileRoom:
         that does not come together leaves all to one, which then has the room of all.
         """
         m, n, k = self.mnk
-        tile = self.shape
-        if self.rowwise(threads):
-            tall = -(-m // tile.rows)
-            m = min(m, -(-tall // threads) * -(-m // tall))
-        x = self.roles
-        if swaps(x, x.program, tile.columns):
+        x, tile = self.roles, self.shape
+        if swaps(x, tile.columns):
             tall = -(-n // tile.rows) * tile.rows
-            rows = {"c": tall, "panel": min(k, DEEP), "turned": tall + self._lanes}
-            found = {name: self._bytes(n * tile.columns) for name, n in rows.items()}
-            return {**found, "framed": self._framed}
-        windows = gathers(x.b, x.columns, x, x.program)
-        tall = -(-m // tile.rows) if x.blocks or windows else 1
-        deep = min(k, DEEP) if windows else k
-        length = -(-k // self._lanes) * self._lanes
-        sizes = {
-            "c": tall * tile.rows * tile.columns,
-            "panel": deep * tile.columns * (self.packs_b and not kept),
-            "turned": m * length * self.packs_a,
-        }
+            sizes = {
+                "c": tall * tile.columns,
+                "panel": min(k, DEEP) * tile.columns,
+                "turned": (tall + self._lanes) * tile.columns,
+            }
+        else:
+            own = m
+            if self.rowwise(threads):
+                tall = -(-m // tile.rows)
+                own = min(m, -(-tall // threads) * -(-m // tall))
+            windows = gathers(x.b, x.columns, x)
+            tall = -(-m // tile.rows) if x.blocks or windows else 1
+            deep = min(k, DEEP) if windows else k
+            length = -(-k // self._lanes) * self._lanes
+            sizes = {
+                "c": tall * tile.rows * tile.columns,
+                "panel": deep * tile.columns * (self.packs_b and not kept),
+                "turned": own * length * self.packs_a,
+            }
         found = {name: self._bytes(n) for name, n in sizes.items()}
         return {**found, "framed": self._framed}
 
