@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -105,3 +107,27 @@ def test_bits_are_the_same_however_rows_are_divided(
     assert bound.team.nt == 2
     bound.team._set_nt(1)
     np.testing.assert_array_equal(step(*given), once)
+
+
+@needs_two
+def test_a_sum_in_parts_keeps_room_for_all_rows(
+    monkeypatch: pytest.MonkeyPatch, guarded: Callable[[], int]
+) -> None:
+    """One thread alone may compute rows that a team would have divided."""
+    monkeypatch.setattr(pace, "TEAM", -1)
+    shapes = (2, 70, 50, 50), (2, 600, 50, 50), (600, 70, 1, 1)
+    x, g, w = (gc.input(n, s) for n, s in zip("xgw", shapes, strict=True))
+    rng = np.random.default_rng(0)
+    given = [rng.standard_normal(s).astype("f") for s in shapes]
+    made = gc.grad(gc.sum(gc.conv2d(x, w) * g), w) * w
+    once = gc.compile([x, g, w], made, threads=1)(*given)
+    step = gc.compile([x, g, w], made, threads=2)
+    room = TileRoom(nest_of(step), step.runner.program, {})
+    assert room.roles.blocks
+    assert room.rowwise(2)
+    assert room_of(step, 2)["c"] == room_of(step, 1)["c"]
+    np.testing.assert_array_equal(step(*given), once)
+    (bound,) = step._bound.values()
+    bound.team._set_nt(1)
+    np.testing.assert_array_equal(step(*given), once)
+    guarded()
