@@ -20,7 +20,8 @@ from graphc.backends.cpu.kernels import CpuKernel
 from graphc.backends.cpu.machine import target
 from graphc.backends.cpu.module import write_module
 from graphc.backends.cpu.prelude import gemm, native
-from graphc.backends.cpu.prelude.team import Entry, Team, aligned_words, threads
+from graphc.backends.cpu.prelude.layout import aligned_words
+from graphc.backends.cpu.prelude.team import Entry, Team, threads
 from graphc.backends.cpu.sharing import Shared, Sharing, Waits
 from graphc.backends.cpu.table import Step, Table, check_depth, is_shared
 from graphc.backends.cpu.tile_room import TileRoom
@@ -333,11 +334,7 @@ class Bound:
             if len(found) != len(self._output_shapes):
                 return None
             code = given.enter(*inputs, *found)
-        if code:
-            if code < 0:
-                return None
-            self.team.ran_serially()
-        return found
+        return None if code < 0 else found
 
 
 def aligned_copy(value: Array) -> Array:

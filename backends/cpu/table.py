@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from graphc.backends.cpu.prelude import layout
-from graphc.backends.cpu.prelude.team import aligned_words
+from graphc.backends.cpu.prelude.layout import aligned_words
 from graphc.backends.cpu.sharing import Alone, Shared
 from graphc.backends.shared.arguments import Argument
 from graphc.errors import CompileError

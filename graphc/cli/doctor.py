@@ -163,17 +163,6 @@ def _vector(features: set[str]) -> tuple[int, str]:
 def _threads() -> Iterator[Finding]:
     from graphc.backends.cpu.prelude import team
 
-    layer = team.threading_layer()
-    if layer == "omp":
-        yield Finding("threading layer", "omp (OpenMP)")
-    else:
-        yield Finding(
-            "threading layer",
-            layer,
-            MISSING,
-            "Numba has no OpenMP layer here, so steps run on one thread; on Debian "
-            "and Ubuntu install libgomp1, on macOS libomp",
-        )
     yield Finding("threads of a step", str(team.threads()))
 
 

@@ -3,9 +3,10 @@
 It is written in LLVM's own language: it consists of loops over words in memory,
 atomic operations and calls through addresses, and so compiles in a tenth of the time
 that Numba's front end would take for it. `rows` walks through a table as one share of
-a team, `share` is what each thread of a parallel region runs, `run` opens the region,
-and what Python calls takes the arrays of a call before it. See ``layout.py`` for the
-table and the team's memory, ``entry.py`` for the arrays, ``team.py`` for their use.
+a team, `run` opens a region for all shares of it, `serve` is what the threads of a pool
+do for ever, and what Python calls takes the arrays of a call before it. See
+``layout.py`` for the table and the memory of teams and pools, ``entry.py`` for the
+arrays, ``team.py`` and ``pool.py`` for their use.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import llvmlite.binding as llvm
 
 from . import entry, layout, native, unlocked
 
-SYMBOL = "graphc_run"
+SYMBOLS = {n: f"graphc_{n}" for n in ("run", "serve", "dismiss")}
 
 TEXT = """
 declare i64 @PyLong_AsLongLong(ptr)
@@ -24,17 +25,31 @@ declare ptr @PyLong_FromLongLong(i64)
 declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
 
-; Wait a moment for a count to move on from %seen. A short wait costs least when
-; spinning; in a long one the thread that everybody waits for may need this very core,
-; and a thread that sleeps is soon scheduled again, one that spins on is not.
-define internal void @wait(ptr %count, i64 %seen, i64 %spins) alwaysinline {{
-  %short = icmp slt i64 %spins, {SPINS}
-  br i1 %short, label %spin, label %sleep
+; Wait a moment for a word to move on from %seen, for the %turn-th time. A short wait
+; costs least when spinning. To sleep and be woken takes 0.05 ms, and where a host lends
+; the cores a whole one, so a thread spins on as long as it is in nobody's way.
+define internal void @wait(ptr %pool, ptr %place, i64 %seen, i64 %turn) alwaysinline {{
+  %part = and i64 %turn, {LOOK_MASK}
+  %time.to.look = icmp eq i64 %part, {LOOK_MASK}
+  br i1 %time.to.look, label %look, label %spin
 spin:
   call void asm sideeffect "{pause}", "~{{memory}}"()
   ret void
+look:
+  call void @consider(ptr %pool, ptr %place, i64 %seen, i64 %turn)
+  ret void
+}}
+
+define internal void @consider(ptr %pool, ptr %place, i64 %seen, i64 %turn) noinline {{
+  %patient = icmp slt i64 %turn, {PATIENCE}
+  br i1 %patient, label %ask, label %sleep
+ask:
+  %crowded = call i1 @is_crowded(ptr %pool)
+  br i1 %crowded, label %sleep, label %go.on
 sleep:
-  call void @rest(ptr %count, i64 %seen)
+  call void @rest(ptr %place, i64 %seen, i64 %turn)
+  br label %go.on
+go.on:
   ret void
 }}
 
@@ -52,6 +67,8 @@ define internal i64 @word(ptr %team, i64 %offset) alwaysinline {{
 define internal void @rows(ptr %team, i64 %t, i64 %nt) {{
 entry:
   %count = getelementptr i8, ptr %team, i64 {COUNT}
+  %pool.address = call i64 @word(ptr %team, i64 {POOL})
+  %pool = inttoptr i64 %pool.address to ptr
   %table = call i64 @word(ptr %team, i64 {TABLE})
   %n = call i64 @word(ptr %team, i64 {N_ROWS})
   %several = icmp sgt i64 %nt, 1
@@ -93,7 +110,7 @@ look:
   br i1 %early, label %again, label %work
 
 again:
-  call void @wait(ptr %count, i64 %now, i64 %spins)
+  call void @wait(ptr %pool, ptr %count, i64 %now, i64 %spins)
   %spins.next = add i64 %spins, 1
   br label %look
 
@@ -176,76 +193,8 @@ done:
   ret void
 }}
 
-; Run one share in a parallel region, if the whole team has come. Shares arrive by
-; counting a word up. If they are not all there in time, one thread runs several
-; shares in turn, and a barrier would wait for ever; then whoever first replaces the
-; count by POISON runs the step alone.
-define internal void @share(ptr %args, ptr %dims, ptr %steps, ptr %team) {{
-entry:
-  %arrivals = getelementptr i8, ptr %team, i64 {ARRIVED}
-  %mine = load i64, ptr %args
-  %base = ptrtoint ptr %team to i64
-  %distance = sub i64 %mine, %base
-  %t = sdiv i64 %distance, {ADVANCE}
-  %nt = call i64 @word(ptr %team, i64 {NT})
-  %first = load atomic i64, ptr %arrivals acquire, align 8
-  br label %arrive
-
-arrive:
-  %seen = phi i64 [ %first, %entry ], [ %found, %count ]
-  %poisoned = icmp slt i64 %seen, 0
-  br i1 %poisoned, label %done, label %count
-
-count:
-  %one.more = add i64 %seen, 1
-  %swap = cmpxchg ptr %arrivals, i64 %seen, i64 %one.more seq_cst seq_cst
-  %found = extractvalue {{ i64, i1 }} %swap, 0
-  %counted = extractvalue {{ i64, i1 }} %swap, 1
-  br i1 %counted, label %counted.in, label %arrive
-
-counted.in:
-  call void @wake(ptr %arrivals)
-  br label %look
-
-look:
-  %spins = phi i64 [ 0, %counted.in ], [ %spins.next, %again ], [ %spins, %give.up ]
-  %here = load atomic i64, ptr %arrivals acquire, align 8
-  %alone = icmp slt i64 %here, 0
-  br i1 %alone, label %done, label %check
-
-check:
-  %complete = icmp sge i64 %here, %nt
-  br i1 %complete, label %together, label %waiting
-
-waiting:
-  %patient = icmp slt i64 %spins, {PATIENCE}
-  br i1 %patient, label %again, label %give.up
-
-again:
-  call void @wait(ptr %arrivals, i64 %here, i64 %spins)
-  %spins.next = add i64 %spins, 1
-  br label %look
-
-give.up:
-  %poison = cmpxchg ptr %arrivals, i64 %here, i64 {POISON} seq_cst seq_cst
-  %took = extractvalue {{ i64, i1 }} %poison, 1
-  br i1 %took, label %serial, label %look
-
-serial:
-  %note = getelementptr i8, ptr %team, i64 {SERIAL}
-  store i64 1, ptr %note
-  call void @rows(ptr %team, i64 0, i64 1)
-  ret void
-
-together:
-  call void @rows(ptr %team, i64 %t, i64 %nt)
-  ret void
-
-done:
-  ret void
-}}
-
-; Run the team's table; returns 1 if it ran as one thread against the wish.
+; Run the team's table on as many threads as it asks for; returns 1 if it ran on one
+; against the wish: another team has the pool's threads, or they are too few.
 define internal i64 @run(ptr %team) {{
 entry:
   %nt = call i64 @word(ptr %team, i64 {NT})
@@ -254,35 +203,138 @@ entry:
   %runs.place = getelementptr i8, ptr %team, i64 {RUNS}
   store i64 %runs.next, ptr %runs.place
   %alone = icmp sle i64 %nt, 1
-  br i1 %alone, label %serial, label %parallel
+  br i1 %alone, label %serial, label %ask
+
+ask:
+  %pool.address = call i64 @word(ptr %team, i64 {POOL})
+  %pool = inttoptr i64 %pool.address to ptr
+  %workers = call i64 @word(ptr %pool, i64 {WORKERS})
+  %all = add i64 %workers, 1  ; the caller works too
+  %short = icmp sgt i64 %nt, %all
+  br i1 %short, label %serial, label %take
+
+take:
+  %busy = getelementptr i8, ptr %pool, i64 {BUSY}
+  %swap = cmpxchg ptr %busy, i64 0, i64 1 seq_cst seq_cst
+  %taken = extractvalue {{ i64, i1 }} %swap, 1
+  br i1 %taken, label %parallel, label %serial
 
 serial:
+  %against = phi i64 [ 0, %entry ], [ 1, %ask ], [ 1, %take ]
   call void @rows(ptr %team, i64 0, i64 1)
-  ret i64 0
+  ret i64 %against
 
 parallel:
-  %arrivals = getelementptr i8, ptr %team, i64 {ARRIVED}
   %count = getelementptr i8, ptr %team, i64 {COUNT}
-  %note = getelementptr i8, ptr %team, i64 {SERIAL}
-  store i64 0, ptr %arrivals
   store i64 0, ptr %count
-  store i64 0, ptr %note
-  %address = call i64 @word(ptr %team, i64 {PARALLEL_FOR})
-  %parallel.for = inttoptr i64 %address to ptr
-  %nt.short = trunc i64 %nt to i32
-  %bases = getelementptr i8, ptr %team, i64 {ARGS_BASE}
-  %number = getelementptr i8, ptr %bases, i64 8
-  %steps = getelementptr i8, ptr %bases, i64 16
-  ; function, bases, numbers, steps, data, inner dimensions, arrays, threads
-  call void %parallel.for(ptr @share, ptr %bases, ptr %number, ptr %steps, ptr %team,
-                          i64 0, i64 1, i32 %nt.short)
-  %serial.note = load i64, ptr %note
-  ret i64 %serial.note
+  %done = getelementptr i8, ptr %pool, i64 {DONE}
+  store i64 0, ptr %done
+  call void @call_up(ptr %pool, i64 %nt, ptr %team)
+  call void @rows(ptr %team, i64 0, i64 %nt)
+  %others = sub i64 %nt, 1
+  br label %look
+
+look:
+  %turn = phi i64 [ 0, %parallel ], [ %turn.next, %again ]
+  %now = load atomic i64, ptr %done acquire, align 8
+  %early = icmp slt i64 %now, %others
+  br i1 %early, label %again, label %end
+
+again:
+  call void @wait(ptr %pool, ptr %done, i64 %now, i64 %turn)
+  %turn.next = add i64 %turn, 1
+  br label %look
+
+end:
+  store atomic i64 0, ptr %busy release, align 8
+  ret i64 0
+}}
+
+; Give the first threads of a pool a job. The word that they wait for holds the job's
+; number and how many it is for, so that whoever it is not for need not look further:
+; such a thread may come late, when the team's address is another's.
+define internal void @call_up(ptr %pool, i64 %nt, ptr %team) {{
+  %now = getelementptr i8, ptr %pool, i64 {TEAM_NOW}
+  store ptr %team, ptr %now
+  %job = getelementptr i8, ptr %pool, i64 {JOB}
+  %old = load i64, ptr %job
+  %full = or i64 %old, {EVERYBODY}
+  %number = add i64 %full, 1
+  %new = or i64 %number, %nt
+  %before = atomicrmw xchg ptr %job, i64 %new seq_cst
+  call void @wake(ptr %job)
+  ret void
+}}
+
+; What a pool's thread does: share %t of every job that is for so many, until one has no
+; team. %first is the job that it need not do.
+define void @{serve}(ptr %pool, i64 %t, i64 %first) {{
+entry:
+  %job = getelementptr i8, ptr %pool, i64 {JOB}
+  %done = getelementptr i8, ptr %pool, i64 {DONE}
+  br label %idle
+
+idle:
+  %last = phi i64 [ %first, %entry ], [ %word, %called ], [ %word, %finished ]
+  br label %look
+
+look:
+  %turn = phi i64 [ 0, %idle ], [ %turn.next, %again ]
+  %word = load atomic i64, ptr %job acquire, align 8
+  %same = icmp eq i64 %word, %last
+  br i1 %same, label %again, label %called
+
+again:
+  call void @wait(ptr %pool, ptr %job, i64 %word, i64 %turn)
+  %turn.next = add i64 %turn, 1
+  br label %look
+
+called:
+  %nt = and i64 %word, {EVERYBODY}
+  %mine = icmp slt i64 %t, %nt
+  br i1 %mine, label %work, label %idle
+
+work:
+  %team.address = call i64 @word(ptr %pool, i64 {TEAM_NOW})
+  %team = inttoptr i64 %team.address to ptr
+  %ends = icmp eq i64 %team.address, 0
+  br i1 %ends, label %leave, label %share
+
+share:
+  call void @rows(ptr %team, i64 %t, i64 %nt)
+  %before = atomicrmw add ptr %done, i64 1 seq_cst
+  %left = sub i64 %nt, %before
+  %last.one = icmp eq i64 %left, 2
+  br i1 %last.one, label %tell, label %finished
+
+tell:
+  call void @wake(ptr %done)
+  br label %finished
+
+finished:
+  br label %idle
+
+leave:
+  ret void
+}}
+
+; End a pool's threads, if they have nothing to do; returns whether they will.
+define i64 @{dismiss}(ptr %pool) {{
+  %busy = getelementptr i8, ptr %pool, i64 {BUSY}
+  %swap = cmpxchg ptr %busy, i64 0, i64 1 seq_cst seq_cst
+  %taken = extractvalue {{ i64, i1 }} %swap, 1
+  br i1 %taken, label %end, label %done
+end:
+  call void @call_up(ptr %pool, i64 {EVERYBODY}, ptr null)
+  br label %done
+done:
+  %found = zext i1 %taken to i64
+  ret i64 %found
 }}
 
 ; A CPython function, bound to a record's address as an int: such a one takes 0.1 us a
 ; call, one made by ctypes 0.4 us. It returns -1 if the arrays are not those wanted.
-define ptr @{symbol}(ptr %self, ptr %objects, i64 %n) {{
+define ptr @{run}(ptr %self, ptr %objects, i64 %n) {{
 entry:
   %address = call i64 @PyLong_AsLongLong(ptr %self)
   %record = inttoptr i64 %address to ptr
@@ -304,84 +356,148 @@ refuse:
 }}
 """
 
-# How a thread sleeps until a count moves, and how whoever moves it wakes the others.
-# The word after the count holds how many sleep. A sleep ends after a millisecond in any
-# case, so that nothing hangs on a wake that went astray.
-FUTEX = """
-@millisecond = internal constant [ 2 x i64 ] [ i64 0, i64 1000000 ]
+# How a thread sleeps until a word moves, and how whoever moves it wakes the others.
+# The word after it holds how many sleep. A sleep ends after a tenth of a second in any
+# case, so that nothing hangs on a wake that went astray. The file of the loads reads
+# "0.20 0.18 0.12 2/345 8123", two threads of 345 run.
+LINUX = """
+@tenth = internal constant [ 2 x i64 ] [ i64 0, i64 100000000 ]
 declare i64 @syscall(i64, ...)
 
-define internal void @rest(ptr %count, i64 %seen) noinline {{
-  %sleepers = getelementptr i8, ptr %count, i64 8
+define internal void @rest(ptr %place, i64 %seen, i64 %turn) noinline {{
+  %sleepers = getelementptr i8, ptr %place, i64 8
   %more = atomicrmw add ptr %sleepers, i64 1 seq_cst
   %low = trunc i64 %seen to i32
   ; FUTEX_WAIT_PRIVATE: sleeps only if the word is still what was seen
-  %slept = call i64 (i64, ...) @syscall(i64 {futex}, ptr %count, i32 128, i32 %low,
-                                        ptr @millisecond, ptr null, i32 0)
+  %slept = call i64 (i64, ...) @syscall(i64 {futex}, ptr %place, i32 128, i32 %low,
+                                        ptr @tenth, ptr null, i32 0)
   %fewer = atomicrmw sub ptr %sleepers, i64 1 seq_cst
   ret void
 }}
 
-define internal void @wake(ptr %count) alwaysinline {{
-  %sleepers = getelementptr i8, ptr %count, i64 8
+define internal void @wake(ptr %place) alwaysinline {{
+  %sleepers = getelementptr i8, ptr %place, i64 8
   %n = load atomic i64, ptr %sleepers seq_cst, align 8
   %some = icmp ne i64 %n, 0
   br i1 %some, label %call, label %done
 call:
   ; FUTEX_WAKE_PRIVATE, all of them
-  %woken = call i64 (i64, ...) @syscall(i64 {futex}, ptr %count, i32 129,
+  %woken = call i64 (i64, ...) @syscall(i64 {futex}, ptr %place, i32 129,
                                         i32 2147483647, ptr null, ptr null, i32 0)
   br label %done
 done:
   ret void
 }}
-"""
-YIELD = """
-declare void @{give_way}()
 
-define internal void @rest(ptr %count, i64 %seen) noinline {{
+define internal i1 @is_crowded(ptr %pool) noinline {{
+entry:
+  %text = alloca [ 64 x i8 ]
+  %file = call i64 @word(ptr %pool, i64 {LOADS})
+  %cores = call i64 @word(ptr %pool, i64 {CORES})
+  %n = call i64 (i64, ...) @syscall(i64 {pread}, i64 %file, ptr %text, i64 64, i64 0)
+  %read = icmp sgt i64 %n, 0
+  br i1 %read, label %next, label %unknown
+
+next:
+  %i = phi i64 [ 0, %entry ], [ %i.next, %more ]
+  %running = phi i64 [ 0, %entry ], [ %number, %more ]
+  %at = getelementptr i8, ptr %text, i64 %i
+  %letter = load i8, ptr %at
+  %is.end = icmp eq i8 %letter, 47  ; the slash
+  br i1 %is.end, label %found, label %more
+
+more:
+  %is.space = icmp eq i8 %letter, 32
+  %digit.short = sub i8 %letter, 48
+  %digit = zext i8 %digit.short to i64
+  %tens = mul i64 %running, 10
+  %longer = add i64 %tens, %digit
+  %number = select i1 %is.space, i64 0, i64 %longer
+  %i.next = add i64 %i, 1
+  %left = icmp slt i64 %i.next, %n
+  br i1 %left, label %next, label %unknown
+
+found:
+  %crowded = icmp sgt i64 %running, %cores
+  ret i1 %crowded
+
+unknown:
+  ret i1 true
+}}
+"""
+# Elsewhere nobody is woken: a thread lets others run, and after a while it naps.
+ELSEWHERE = """
+declare void @{give_way}()
+declare void @{nap}(i32)
+
+define internal void @rest(ptr %place, i64 %seen, i64 %turn) noinline {{
+  %patient = icmp slt i64 %turn, {PATIENCE}
+  br i1 %patient, label %give.way, label %nap
+give.way:
   call void @{give_way}()
   ret void
-}}
-
-define internal void @wake(ptr %count) alwaysinline {{
+nap:
+  call void @{nap}(i32 {moment})
   ret void
 }}
+
+define internal void @wake(ptr %place) alwaysinline {{
+  ret void
+}}
+
+define internal i1 @is_crowded(ptr %pool) alwaysinline {{
+  ret i1 true
+}}
 """
-_FUTEX_CALL = {"x86_64": 202, "aarch64": 98}  # the number of the system call on Linux
+# The numbers of system calls on Linux.
+_CALLS = {
+    "x86_64": {"futex": 202, "pread": 17},
+    "aarch64": {"futex": 98, "pread": 67},
+}
 
 _PAUSE = {"x86_64": "pause", "aarch64": "yield", "arm64": "yield"}
 
 
-def source(symbol: str = SYMBOL) -> str:
-    """Return the driver in LLVM's language; `symbol` names what Python calls."""
+def source(key: str = "", waits: str | None = None) -> str:
+    """Return the driver in LLVM's language.
+
+    key: ends the names of what Python calls. waits: "linux" or "elsewhere", how threads
+    wait; None: as this machine does.
+    """
     machine = native.target().triple.partition("-")[0]
-    words = {
+    words: dict[str, object] = {
         name: value
         for module in (layout, entry)
         for name, value in vars(module).items()
         if isinstance(value, int)
     }
-    if sys.platform == "linux" and machine in _FUTEX_CALL:
-        rest = FUTEX.format(futex=_FUTEX_CALL[machine])
+    words |= {"LOOK_MASK": layout.LOOK - 1, "pause": _PAUSE.get(machine, "")}
+    words |= {name: f"{symbol}_{key}" for name, symbol in SYMBOLS.items()}
+    if waits is None:
+        linux = sys.platform == "linux" and machine in _CALLS
+        waits = "linux" if linux else "elsewhere"
+    if waits == "linux":
+        rest = LINUX.format(**_CALLS[machine], **words)
     else:
-        give_way = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
-        rest = YIELD.format(give_way=give_way)
-    pause = _PAUSE.get(machine, "")
-    way_in = entry.TEXT.format(**words)
-    return TEXT.format(symbol=symbol, rest=rest, entry=way_in, pause=pause, **words)
+        windows = sys.platform == "win32"
+        give_way, nap = (
+            ("SwitchToThread", "Sleep") if windows else ("sched_yield", "usleep")
+        )
+        moment = 1 if windows else 500
+        rest = ELSEWHERE.format(give_way=give_way, nap=nap, moment=moment, **words)
+    return TEXT.format(rest=rest, entry=entry.TEXT.format(**words), **words)
 
 
-def address() -> int:
-    """Return the address of `run`, compiling the driver if the cache has it not."""
+def addresses() -> dict[str, int]:
+    """Return the addresses of `SYMBOLS`; the driver is compiled if no cache has it."""
     key = native.content_key("driver")
-    symbol = f"{SYMBOL}_{key}"
 
     def build() -> llvm.ModuleRef:
-        module = unlocked.parse(source(symbol))
+        module = unlocked.parse(source(key))
         module.triple = native.target().triple
         module.verify()
         native.optimize(module)
         return module
 
-    return native.load(key, symbol, build, "driver").address
+    native.load(key, f"{SYMBOLS['run']}_{key}", build, "driver")
+    return {name: native.linked(f"{symbol}_{key}") for name, symbol in SYMBOLS.items()}

@@ -1,4 +1,4 @@
-"""Say where things lie in a step's table and in a team's memory.
+"""Say where things lie in a step's table, in a team's memory and in a pool's.
 
 A table is an int64 array of rows, 8 words (one cache line) each:
 
@@ -29,6 +29,10 @@ no barriers, and its kernels ONE.
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 ROW_WORDS = 8
 ROW_BYTES = 8 * ROW_WORDS
 
@@ -36,22 +40,38 @@ BARRIER, ONE, JUMP, BEGIN, AGAIN, ALONE = 1, 2, 4, 8, 16, 32
 CONTROL = JUMP | BEGIN | AGAIN | ALONE
 COUNTERS = 8  # loops within each other
 
-# Byte offsets in a team's memory. Words that several threads write have a cache line
-# (two, since x86 fetches lines in pairs) of their own.
-# The word after a count holds how many threads sleep until it moves.
-ARRIVED = 0  # shares that have come to the region, or POISON
-COUNT = 128  # arrivals at barriers since the region began
-SERIAL = 256  # 1: the region ran as one thread
-TABLE = 384
-N_ROWS = 392
-NT = 400
-PARALLEL_FOR = 424  # the address of Numba's function of this name
-ARGS_BASE = 432  # three words for parallel_for: base address, number, step in bytes
-RUNS = 456  # runs so far, serial ones included
-TEAM_BYTES = 512
+# Byte offsets in a team's memory. A word that threads wait for has a cache line (two,
+# since x86 fetches lines in pairs) of its own; the word after it holds how many sleep
+# until it moves.
+COUNT = 0  # arrivals at barriers since the region began
+TABLE = 128
+N_ROWS = 136
+NT = 144
+POOL = 152  # the address of the pool whose threads the team runs on
+RUNS = 160  # runs so far, those on one thread included
+TEAM_BYTES = 256
 
-ADVANCE = 8  # the step in bytes: share t sees the base address + 8 t
-POISON = -1
+# And in a pool's.
+JOB = 0  # which region runs and on how many threads: its number << NT_BITS | nt
+DONE = 128  # shares of it that are done, the first one's aside
+BUSY = 256  # 1 from the begin of a region to its end
+TEAM_NOW = 384  # the address of its team; 0: the threads end
+WORKERS = 392  # threads that wait for jobs
+LOADS = 400  # a file that says how many threads run on the machine, or -1
+CORES = 408  # of the machine
+POOL_BYTES = 512
 
-SPINS = 1000  # turns of a spin loop before it sleeps, about 0.05 ms
-PATIENCE = SPINS + 30  # turns before a region gives up its team: 30 ms at most
+NT_BITS = 10
+EVERYBODY = (1 << NT_BITS) - 1  # more than there are threads
+
+# A thread that waits spins. Every LOOK turns, about 0.05 ms, it sleeps if the machine
+# has more to run than cores; after PATIENCE turns, 5 ms, it sleeps in any case.
+LOOK = 1024
+PATIENCE = 100 * LOOK
+
+
+def aligned_words(n: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Return ``n`` zeroed int64 that begin at a cache line (a pair of them, 128 B)."""
+    whole: np.ndarray[Any, Any] = np.zeros(n + 16, np.int64)
+    skip = (-whole.ctypes.data % 128) // 8
+    return whole[skip : skip + n]

@@ -233,6 +233,11 @@ def _link(needs: list[str], machine_code: bytes, symbol: str) -> int:
     return int(engine.get_function_address(symbol))
 
 
+def linked(symbol: str) -> int:
+    """Return the address of a function of code that has been loaded."""
+    return int(_engine().get_function_address(symbol))
+
+
 # --- the cache ---------------------------------------------------------------------
 
 _folder: list[Path | None] = []

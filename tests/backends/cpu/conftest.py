@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from graphc.backends.cpu.backend import Runner
-from graphc.backends.cpu.prelude.team import aligned_words
+from graphc.backends.cpu.prelude.layout import aligned_words
 
 Array = np.ndarray[Any, Any]
 

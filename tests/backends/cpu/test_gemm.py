@@ -18,7 +18,7 @@ from prelude import gemm, native  # noqa: E402
 from prelude.arith import maximum  # noqa: E402
 from prelude.gemm_calls import at, pack, tile  # noqa: E402
 from prelude.kernel import kernel  # noqa: E402
-from prelude.team import aligned_words  # noqa: E402
+from prelude.layout import aligned_words  # noqa: E402
 from prelude.vector import f32, load, mask, splat_f32, store  # noqa: E402
 
 SHAPE = gemm.shape("float32")

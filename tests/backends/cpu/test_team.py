@@ -16,13 +16,11 @@ import pytest
 PRELUDE_PARENT = Path(__file__).parents[3] / "backends" / "cpu"
 sys.path.insert(0, str(PRELUDE_PARENT))
 
-from prelude import layout, team  # noqa: E402
+from prelude import driver, layout, native, team, unlocked  # noqa: E402
 from prelude.kernel import address, kernel  # noqa: E402
-from prelude.team import Team, aligned_words  # noqa: E402
+from prelude.layout import aligned_words  # noqa: E402
+from prelude.team import Team  # noqa: E402
 
-needs_omp = pytest.mark.skipif(
-    team.threading_layer() != "omp", reason="Numba has no OpenMP layer here"
-)
 LINE = 8
 
 
@@ -88,7 +86,6 @@ def test_barriers_hold_on_more_threads_than_cores(nt):
         busy.wait()
 
 
-@needs_omp
 def test_thousands_of_runs_and_barriers():
     table, args = relay(25, 2)
     own = Team(2)
@@ -206,39 +203,62 @@ def run_script(text: str, **environment: str) -> str:
 
 COUNT = """
 import numpy as np
-from prelude import team, layout
+from prelude import layout, pool, team
 from prelude.kernel import address, kernel
 @kernel
 def count(args, t, nt):
     args[t] += 1
     args[4] += nt
 args = np.zeros(8, np.int64)
-table = team.aligned_words(80).reshape(10, 8)
+table = layout.aligned_words(80).reshape(10, 8)
 table[:, :3] = address(count), args.ctypes.data, layout.BARRIER
 """
 
 
-@needs_omp
-def test_team_that_openmp_refuses_is_one_thread():
-    text = COUNT + "\nprint(team.Team(2).nt)"
-    assert run_script(text, OMP_THREAD_LIMIT="1") == "1"
-
-
-@needs_omp
-def test_step_runs_once_and_whole_when_its_team_does_not_come():
+def test_a_step_runs_whole_on_one_thread_where_the_system_gives_no_more():
     text = COUNT + dedent("""
-        team._probed[2] = True  # as if OpenMP had had threads to give at first
+        import threading
+        def refuse(thread):
+            raise RuntimeError("can't start new thread")
+        threading.Thread.start = refuse
         own = team.Team(2)
         own.bind(table, 10)
-        runs = [own.run() for _ in range(5)]
-        print(runs, args.tolist(), own.nt)
+        print(own.nt, own.run(), args.tolist())
         """)
-    # Three runs in vain, each whole; from then on one thread is all it asks for.
-    expected = "[False, False, False, True, True] [50, 0, 0, 0, 50, 0, 0, 0] 1"
-    assert run_script(text, OMP_THREAD_LIMIT="1") == expected
+    assert run_script(text) == "1 True [10, 0, 0, 0, 10, 0, 0, 0]"
 
 
-@needs_omp
+def test_threads_end_with_the_process_and_a_step_after_that_runs_on_one():
+    text = COUNT + dedent("""
+        import atexit, threading
+        own = team.Team(2)
+        own.bind(table, 10)
+        own.run()
+        threads = [t for t in threading.enumerate() if t.name.startswith("graphc-")]
+        assert [t.name for t in threads] == ["graphc-1"] and threads[0].daemon
+        pool.shared().end()
+        assert not threads[0].is_alive()
+        args[:] = 0
+        print(own.run(), args.tolist(), team.Team(2).nt)
+        """)
+    assert run_script(text) == "False [10, 0, 0, 0, 10, 0, 0, 0] 1"
+
+
+def test_a_process_ends_while_a_thread_runs_steps():
+    text = COUNT + dedent("""
+        import threading, time
+        own = team.Team(2)
+        own.bind(table, 10)
+        def work():
+            while True:
+                own.run()
+        threading.Thread(target=work, daemon=True).start()
+        time.sleep(0.05)
+        print("ends")
+        """)
+    assert run_script(text) == "ends"
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_team_works_in_a_forked_child():
     text = COUNT + dedent("""
@@ -249,17 +269,74 @@ def test_team_works_in_a_forked_child():
         args[:] = 0
         child = os.fork()
         if child == 0:
-            own.run()
-            new = team.Team(2)
-            right = args.tolist() == [10, 0, 0, 0, 10, 0, 0, 0]
-            os._exit(0 if right and own.nt == new.nt == team.threads() == 1 else 1)
+            alone = not own.run() and args.tolist() == [10, 0, 0, 0, 10, 0, 0, 0]
+            args[:] = 0
+            new = team.Team(2)  # which starts threads again
+            new.bind(table, 10)
+            both = all([new.run(), own.run()])
+            right = args[:2].tolist() == [20, 20]
+            os._exit(0 if alone and both and right else 1)
         _, status = os.waitpid(child, 0)
         print(status, own.run(), own.nt)
         """)
     assert run_script(text) == "0 True 2"
 
 
-@needs_omp
+def test_threads_wait_without_futexes_too():
+    text = COUNT + dedent("""
+        import types
+        from prelude import driver
+        driver.sys = types.SimpleNamespace(platform="darwin")
+        assert "usleep" in driver.source()
+        own = team.Team(2)
+        own.bind(table, 10)
+        runs = 0
+        for pause in (0, 0.02) * 10:
+            time.sleep(pause)
+            runs += own.run()
+        print(runs, args[:2].tolist())
+        """)
+    assert run_script("import time" + text, GRAPHC_CACHE_DIR="") == "20 [200, 200]"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/loadavg")
+@pytest.mark.parametrize(
+    ("text", "crowded"),
+    [
+        ("0.20 0.18 12.12 4/345 8123", False),
+        ("0.20 0.18 12.12 5/345 8123", True),
+        ("99.00 99.00 99.00 1/9 8", False),
+        ("0.00 0.00 0.00 1000/9999 8", True),
+        ("what is this", True),
+        ("", True),
+    ],
+)
+def test_a_machine_is_crowded_with_more_to_run_than_cores(tmp_path, text, crowded):
+    ask = """
+    define i64 @ask_{key}(ptr %pool) {{
+      %crowded = call i1 @is_crowded(ptr %pool)
+      %found = zext i1 %crowded to i64
+      ret i64 %found
+    }}
+    """
+    key = native.content_key("test of is_crowded")
+
+    def build():
+        module = unlocked.parse(driver.source(key) + ask.format(key=key))
+        module.triple = native.target().triple
+        native.optimize(module)
+        return module
+
+    code = native.load(key, f"ask_{key}", build, "ask")
+    (tmp_path / "loadavg").write_text(text)
+    with open(tmp_path / "loadavg") as file:
+        memory = aligned_words(layout.POOL_BYTES // 8)
+        memory[layout.LOADS // 8] = file.fileno()
+        memory[layout.CORES // 8] = 4
+        found = native.c_function(code.address, 1, returns=True)(memory.ctypes.data)
+    assert found == crowded
+
+
 def test_two_python_threads_run_two_teams_at_once():
     failures = []
 
@@ -282,7 +359,6 @@ def test_two_python_threads_run_two_teams_at_once():
     assert not failures
 
 
-@needs_omp
 def test_numbas_own_parallel_functions_work_beside_a_team():
     text = COUNT + dedent("""
         own = team.Team(2)
@@ -324,7 +400,6 @@ def test_gil_is_released_during_a_run():
 def test_threads_obeys_limit_environment_and_affinity(monkeypatch):
     monkeypatch.setattr(team, "cores", lambda: 8)
     monkeypatch.setattr(team, "cgroup_quota", lambda: None)
-    monkeypatch.setattr(team, "threading_layer", lambda: "omp")
     monkeypatch.delenv("GRAPHC_NUM_THREADS", raising=False)
     assert team.threads() == 8
     monkeypatch.setenv("GRAPHC_NUM_THREADS", "3")
@@ -333,9 +408,6 @@ def test_threads_obeys_limit_environment_and_affinity(monkeypatch):
     assert team.threads() == 2
     team.set_threads(None)
     monkeypatch.setattr(team, "cgroup_quota", lambda: 1.5)
-    assert team.threads() == 1
-    monkeypatch.setattr(team, "cgroup_quota", lambda: 2.5)
-    monkeypatch.setattr(team, "threading_layer", lambda: "none")
     assert team.threads() == 1
 
 
