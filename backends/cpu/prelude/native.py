@@ -224,10 +224,10 @@ def is_cached(key: str) -> bool:
 
 def _link(needs: list[str], machine_code: bytes, symbol: str) -> int:
     """Load an object file; return the address, 0 if it calls what is not there."""
+    engine = _engine()  # with which LLVM comes to know the process's own functions
     # LLVM ends the process if a symbol is missing, so look before it does.
     if not all(llvm.address_of_symbol(need) for need in needs):
         return 0
-    engine = _engine()
     engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(machine_code))
     engine.finalize_object()
     return int(engine.get_function_address(symbol))
