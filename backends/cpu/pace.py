@@ -20,9 +20,10 @@ TEAM = 100_000
 # far longer where they are shared.
 BARRIER = 2_500
 
-# A thread that waits at a barrier sleeps after a while, and is slow to come back: some
-# 0.06 ms on free cores, 0.4 where threads of other processes spin on them.
-PATIENCE, WAKE = 50_000, 300_000
+# A thread sleeps when it has waited so long, and is slow to come back: some 0.06 ms on
+# free cores, 0.4 where threads of other processes spin on them, 1 where a host has lent
+# the core to others meanwhile.
+PATIENCE, WAKE = 5_000_000, 300_000
 
 # Of one thread: operations in a nanosecond, in a contraction on tiles and elsewhere;
 # bytes, of what a cache holds and of more; and what starting a task takes.
