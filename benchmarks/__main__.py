@@ -19,7 +19,7 @@ from benchmarks.worker import PeerError, Worker, limit_threads
 from benchmarks.workloads import WORKLOADS, Workload
 
 if TYPE_CHECKING:
-    from benchmarks.machine import Limits
+    from benchmarks.machine import Limits, Machine
 
 ALL = ",".join(PEERS)
 
@@ -40,20 +40,21 @@ def main(
     """
     threads = threads or _cores()
     limit_threads(threads)
-    from benchmarks.machine import measure  # Numba counts threads at its import
+    from benchmarks.machine import Machine  # Numba counts threads at its import
 
     names = _chosen(only or [])
     console = Console(width=150)
     installed = [p for p in _named(peers) if PEERS[p].installed]
     for missing in sorted({*_named(peers)} - {*installed}):
         console.print(f"{missing}: not installed")
-    limits = measure(threads)
+    machine = Machine(threads)
+    limits = machine.limits
     rows: list[table.Row] = []
     with contextlib.ExitStack() as stack:
         workers = {p: stack.enter_context(Worker(p)) for p in installed}
         for name in names:
             try:
-                row = _measured(WORKLOADS[name], workers, seconds)
+                row = _measured(WORKLOADS[name], workers, seconds, machine)
             except agreement.DisagreementError as error:
                 console.print(f"[red]{error}")
                 raise typer.Exit(1) from error
@@ -82,7 +83,7 @@ def _write(path: Path, rows: list[table.Row], limits: Limits) -> None:
 
 
 def _measured(
-    work: Workload, workers: Mapping[str, Worker], seconds: float
+    work: Workload, workers: Mapping[str, Worker], seconds: float, machine: Machine
 ) -> table.Row:
     """Build the workload everywhere, compare, and time in turns.
 
@@ -106,7 +107,7 @@ def _measured(
             row.temporaries[peer] = memory
     if found:
         agreement.check(work.name, found)
-        row.times = in_turns({p: workers[p] for p in found}, seconds)
+        row.times = in_turns({p: workers[p] for p in found}, seconds, machine.is_free)
     return row
 
 

@@ -1,5 +1,7 @@
 """The machine's limits, measured: multiply-adds a second, and bytes from memory.
 
+And its weather: a host that lends cores lends two halves of one at times.
+
 Both loops are written in LLVM's terms through Numba, since their vectors, accumulators
 and stores past the cache are the point, and no compiler should choose them.
 """
@@ -23,6 +25,7 @@ from numba.extending import intrinsic
 ACCUMULATORS = 12  # an FMA takes 4 or 5 cycles and 2 start in each: 10 at the least
 TURNS = 400_000  # about a millisecond
 SECONDS = 1.0  # for each of the limits
+PROBES, FREE = 3, 0.85  # the best of so many probes must reach this share of the limit
 ELEMENTS = 1 << 25  # of each of three arrays, 128 MiB: far more than any cache holds
 
 FLOAT, WORD = ir.FloatType(), ir.IntType(64)
@@ -115,25 +118,40 @@ def _triad(context: Any, a: Any, b: Any, c: Any, count: Any) -> Any:
     return types.void(word, word, word, word), generate
 
 
-def measure(threads: int) -> Limits:
-    """Return the limits of so many threads."""
-    one, every = _flops(1), _flops(threads)
-    # On a busy machine all cores may never be free at once.
-    return Limits(one, max(one, every), _bytes(threads), threads)
+class Machine:
+    """So many threads of this machine: its limits, and whether they are to be had."""
+
+    def __init__(self, threads: int) -> None:
+        """Measure the limits, for some seconds."""
+        self._compute = _compute(threads)
+        one, every = _best(_compute(1)), _best(self._compute)
+        # On a busy machine all cores may never be free at once.
+        self.limits = Limits(one, max(one, every), _bytes(threads), threads)
+        self._most = self.limits.flops
+
+    def is_free(self) -> bool:
+        """Tell whether the cores do now nearly what they can do; takes 3 ms."""
+        now = max(self._compute() for _ in range(PROBES))
+        self._most = max(now, self._most)
+        return now > FREE * self._most
 
 
-def _best(run: Callable[[], Any]) -> float:
-    run()  # compiles
-    found = []
-    end = time.perf_counter() + SECONDS
+def _best(rate: Callable[[], float]) -> float:
+    rate()  # compiles
+    end, found = time.perf_counter() + SECONDS, 0.0
     while time.perf_counter() < end:
-        start = time.perf_counter()
-        run()
-        found.append(time.perf_counter() - start)
-    return min(found)
+        found = max(found, rate())
+    return found
 
 
-def _flops(threads: int) -> float:
+def _rate(work: int, run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return work / (time.perf_counter() - start)
+
+
+def _compute(threads: int) -> Callable[[], float]:
+    """Return what computes for a millisecond and returns operations a second."""
     found = np.zeros(threads, np.float32)
 
     @numba.njit(parallel=threads > 1)
@@ -142,7 +160,7 @@ def _flops(threads: int) -> float:
             found[i] = _multiply_adds(np.float32(i), turns)
 
     operations = 2 * TURNS * ACCUMULATORS * lanes() * threads
-    return operations / _best(lambda: run(found, TURNS))
+    return lambda: _rate(operations, lambda: run(found, TURNS))
 
 
 def _bytes(threads: int) -> float:
@@ -156,7 +174,7 @@ def _bytes(threads: int) -> float:
             _triad(a.ctypes.data + at, b.ctypes.data + at, c.ctypes.data + at, size)
 
     moved = 3 * 4 * (ELEMENTS // threads // 64 * 64) * threads
-    return moved / _best(lambda: run(a, b, c, threads))
+    return _best(lambda: _rate(moved, lambda: run(a, b, c, threads)))
 
 
 def _aligned(size: int) -> np.ndarray[Any, Any]:

@@ -69,6 +69,7 @@ class Row:
             p: {
                 "least_us": t.least * 1e6,
                 "median_us": t.median * 1e6,
+                "free_turns": t.free,
                 "ratio_least": self.ratio(p),
                 "ratio_median": self.ratio(p, median=True),
                 "gflops": self.work.flops / t.least / 1e9,
@@ -111,11 +112,21 @@ def speed(rows: Sequence[Row], peers: Sequence[str], limits: Limits) -> Table:
     table = Table(
         title="us a step: least / median; each peer's time by graphc's (least)",
         caption=f"float32, {limits.threads} threads; limits: {every} GFLOP/s ({one} on "
-        f"one core), {limits.bytes / 1e9:.1f} GB/s",
+        f"one core), {limits.bytes / 1e9:.1f} GB/s; free: turns with free cores",
     )
     table.add_column("workload", no_wrap=True)
     others = [p for p in peers if p != "graphc"]
-    heads = ("graphc us", *others, "fastest", "floor", "", "GFLOP/s", "GB/s", "limit")
+    heads = (
+        "graphc us",
+        *others,
+        "fastest",
+        "floor",
+        "",
+        "GFLOP/s",
+        "GB/s",
+        "limit",
+        "free",
+    )
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
@@ -132,6 +143,7 @@ def speed(rows: Sequence[Row], peers: Sequence[str], limits: Limits) -> Table:
             f"{work.flops / own.least / 1e9:.1f}" if own else "-",
             f"{work.bytes / own.least / 1e9:.1f}" if own else "-",
             "-" if share is None else f"{share:.0%} {limit}",
+            f"{own.free:.0%}" if own else "-",
         )
     table.add_section()
     mean = geometric_mean(rows)

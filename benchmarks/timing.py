@@ -9,12 +9,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 WARM_UP, REST, TURN = 0.1, 0.05, 0.03  # seconds
+ENOUGH = 5  # turns of each
 
 
 class Timed(Protocol):
@@ -26,18 +27,28 @@ class Timed(Protocol):
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds a step: the least, and the median of the rounds."""
+    """Seconds a step: the least, and the median of the turns that count.
+
+    free: the share of turns with free cores before and after. Only they count, unless
+    somebody had too few of them.
+    """
 
     least: float
     median: float
+    free: float = 1.0
 
 
-def in_turns(steps: Mapping[str, Timed], seconds: float = 10.0) -> dict[str, Times]:
+def in_turns(
+    steps: Mapping[str, Timed],
+    seconds: float = 10.0,
+    is_free: Callable[[], bool] = lambda: True,
+) -> dict[str, Times]:
     """Time steps round by round, each for some ms in each round.
 
     Everybody meets the same weather: a round runs all of them one after another. Before
     a turn is a rest, in which the threads of the one before stop to spin. The first run
-    of a turn is not counted, as it wakes threads and fills caches again.
+    of a turn is not counted, as it wakes threads and fills caches again. Where too few
+    turns find free cores, it takes up to twice as long.
     """
     counts = {}
     for name, step in steps.items():
@@ -46,14 +57,25 @@ def in_turns(steps: Mapping[str, Timed], seconds: float = 10.0) -> dict[str, Tim
         while time.perf_counter() < end:
             once = min(once, step.time(1))
         counts[name] = max(1, int(TURN / once))
-    found: dict[str, list[float]] = {name: [] for name in steps}
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(next(iter(found.values()))) < 5:
+    every: dict[str, list[float]] = {name: [] for name in steps}
+    good: dict[str, list[float]] = {name: [] for name in steps}
+    start, before = time.perf_counter(), is_free()
+    rounds, few = 0, True
+    while rounds < ENOUGH or time.perf_counter() < start + seconds * (1 + few):
         for name, step in steps.items():
             time.sleep(REST)
             step.time(1)
-            found[name].append(step.time(counts[name]) / counts[name])
-    return {n: Times(min(t), statistics.median(t)) for n, t in found.items()}
+            every[name].append(step.time(counts[name]) / counts[name])
+            after = is_free()
+            if before and after:
+                good[name].append(every[name][-1])
+            before = after
+        rounds += 1
+        few = any(len(turns) < ENOUGH for turns in good.values())
+    return {
+        name: Times(min(t), statistics.median(t), len(good[name]) / rounds)
+        for name, t in (every if few else good).items()
+    }
 
 
 FIRST_STEP = """

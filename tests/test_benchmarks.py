@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,34 @@ def test_turns_count_runs() -> None:
     times = in_turns({"a": runner(0), "b": runner(1)}, seconds=0.0)
     assert min(runs) > 10
     assert all(0 < t.least <= t.median for t in times.values())
+
+
+@pytest.mark.parametrize(
+    ("free_for", "free", "least"), [(6, 0.5, 1.0), (4, 1 / 6, 0.5)]
+)
+def test_turns_count_where_cores_are_free_before_and_after(
+    free_for: int, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first turns are on free cores; the others are shorter, but do not count."""
+    clock = iter(range(1000))
+    monkeypatch.setattr("benchmarks.timing.WARM_UP", -1)
+    monkeypatch.setattr("benchmarks.timing.REST", 0)
+    monkeypatch.setattr("benchmarks.timing.TURN", 1)
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
+    turns = 0
+
+    class Fake:
+        def time(self, runs: int) -> float:
+            return 1.0 if turns <= free_for else 0.5
+
+    def is_free() -> bool:
+        nonlocal turns
+        turns += 1
+        return turns <= free_for + 1
+
+    times = in_turns({"a": Fake()}, 12, is_free)["a"]
+    assert times.free == free_for / (turns - 1)
+    assert times.least == least
 
 
 def test_row_compares_with_the_fastest_peer() -> None:
