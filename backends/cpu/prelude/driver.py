@@ -12,6 +12,7 @@ arrays, ``team.py`` and ``pool.py`` for their use.
 from __future__ import annotations
 
 import sys
+from functools import cache
 
 import llvmlite.binding as llvm
 
@@ -488,6 +489,7 @@ def source(key: str = "", waits: str | None = None) -> str:
     return TEXT.format(rest=rest, entry=entry.TEXT.format(**words), **words)
 
 
+@cache
 def addresses() -> dict[str, int]:
     """Return the addresses of `SYMBOLS`; the driver is compiled if no cache has it."""
     key = native.content_key("driver")
