@@ -47,7 +47,8 @@ class Data:
         length = max(CHUNK_BYTES // (max(row, 1) * size), 1) * size
         for start in range(0, len(order), length):
             rows = order[start : start + length]
-            yield from Data(self.x[rows], self.y[rows]).batches(size)
+            x, y = (np.take(a, rows, axis=0) for a in (self.x, self.y))  # faster than []
+            yield from Data(x, y).batches(size)
 
 
 def as_samples(who: str, what: str, value: Any) -> Array:
