@@ -19,6 +19,7 @@ from graphc.backends.cpu.code import Code
 from graphc.backends.cpu.kernels import CpuKernel
 from graphc.backends.cpu.machine import target
 from graphc.backends.cpu.module import write_module
+from graphc.backends.cpu.parts import Parting
 from graphc.backends.cpu.prelude import gemm, native
 from graphc.backends.cpu.prelude.layout import aligned_words
 from graphc.backends.cpu.prelude.team import Entry, Team, threads
@@ -149,14 +150,27 @@ class Bound:
         self._output_shapes = [self.shapes[n] for n in program.outputs]
         self._output_dtypes = [buffers[n].dtype.numpy for n in program.outputs]
         limit = threads() if runner.limit is None else min(threads(), runner.limit)
-        self._body: Sequence[Shared] = program.body
+        body = self._parting(limit).body(program.body)
+        self._body: Sequence[Shared] = body
         saved = -1.0
         if limit > 1:
-            saved, self._body = self._sharing(limit).saved(program.body)
+            saved, self._body = self._sharing(limit).saved(body)
         self.team = Team(limit if saved > pace.TEAM else 1)
         if self.team.nt == 1:
-            self._body = program.body
+            self._body = body
         self._place()
+
+    def _parting(self, limit: int) -> Parting:
+        """Return what finds nests to be run part by part."""
+
+        def place(name: str) -> tuple[int, int] | None:
+            start = self.arena.offsets.get(name)
+            return None if start is None else (start, start + self.nbytes[name])
+
+        def room(nest: Nest) -> TileRoom:
+            return TileRoom(nest, self.program, self.sizes)
+
+        return Parting(self.program, self.sizes, limit, room, place)
 
     def _sharing(self, limit: int) -> Sharing:
         """Return what decides what a team shares, by the time of each task."""
@@ -214,14 +228,20 @@ class Bound:
         self._may_fail: list[tuple[int, Call]] = []
         self._tables: dict[object, Array] = {}
 
-        def word(task: Task, word: Argument, at: int) -> int:
-            return self._word(task, word, scratch, at)
+        def word(task: Task, word: Argument, at: int, own: int | None) -> int:
+            if own is None:
+                return self._word(task, word, scratch, at)
+            # Words of a thread's own, for parts: kernels count parts, not threads.
+            if word.kind == "choice" and word.name == "room":
+                return 0
+            return self._word(task, word, scratch + own * self._scratch_size, at)
 
         def number(size: Size) -> int:
             return evaluate(size, self.sizes)
 
         steps = self.runner.steps
-        self._table = Table(self._body, steps, word, self._address, number)
+        threads = self.team.nt
+        self._table = Table(self._body, steps, word, self._address, number, threads)
         self.team.bind(self._table.rows, len(self._table))
         self._entries = self._ways_in()
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import cast
 
+from graphc.backends.cpu.parts import Parts
 from graphc.ir.dims import evaluate
 from graphc.ir.program import Barrier, If, Loop, Region, Statement, Task, While
 from graphc.ir.program.program import Body
@@ -34,10 +35,10 @@ from graphc.ir.program.program import Body
 class Alone:
     """Statements that the first thread of a team runs by itself, in order."""
 
-    body: tuple[Statement, ...]
+    body: tuple[Statement | Parts, ...]
 
 
-Shared = Statement | Alone
+Shared = Statement | Alone | Parts
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class _Level:
     it is shared, while the others wait.
     """
 
-    statements: list[Statement] = field(default_factory=list)
+    statements: list[Statement | Parts] = field(default_factory=list)
     regions: dict[int, Shared] = field(default_factory=dict)  # as they are shared
     alone: float = 0.0
     shared: float = 0.0
@@ -99,12 +100,14 @@ class Sharing:
     threads: int
     waits: Waits
 
-    def saved(self, body: Sequence[Statement]) -> tuple[float, tuple[Shared, ...]]:
+    def saved(
+        self, body: Sequence[Statement | Parts]
+    ) -> tuple[float, tuple[Shared, ...]]:
         """Return what a team saves of a body's work, and what it shares of it."""
         choice, shared = self._best(body)
         return self.serial(body) - choice.cost, shared
 
-    def serial(self, body: Sequence[Statement]) -> float:
+    def serial(self, body: Sequence[Statement | Parts]) -> float:
         """Return what one thread needs for a body; for a `While`, one turn."""
         total = 0.0
         for s in body:
@@ -114,11 +117,15 @@ class Sharing:
                 total += max(map(self.serial, s.bodies))
             elif isinstance(s, While):
                 total += sum(map(self.serial, s.bodies))
+            elif isinstance(s, Parts):
+                total += self.serial(s.body)
             elif isinstance(s, Task):
                 total += self.work[id(s)]
         return total
 
-    def _best(self, body: Sequence[Statement]) -> tuple[_Choice, tuple[Shared, ...]]:
+    def _best(
+        self, body: Sequence[Statement | Parts]
+    ) -> tuple[_Choice, tuple[Shared, ...]]:
         """Return what a team needs for a body, and what it shares of it."""
         levels = [_Level()]
         for s in body:
@@ -129,7 +136,7 @@ class Sharing:
         choice = self._chosen(levels)
         return choice, tuple(_joined(levels, choice.alone))
 
-    def _add(self, level: _Level, s: Statement) -> None:
+    def _add(self, level: _Level, s: Statement | Parts) -> None:
         level.statements.append(s)
         one = self.serial((s,))
         level.alone += one
@@ -138,7 +145,7 @@ class Sharing:
             level.regions[id(s)] = Alone((s,)) if one < cost else inner
             level.shared += min(one, cost)
             level.lone += one if one < cost else 0.0
-        elif id(s) in self.parallel:
+        elif isinstance(s, Parts) or id(s) in self.parallel:
             level.shared += one / self.threads
         else:
             level.shared += one
@@ -197,7 +204,7 @@ class Sharing:
 def _joined(levels: Sequence[_Level], alone: Sequence[bool]) -> list[Shared]:
     """Put levels together again; those that follow each other alone are one."""
     body: list[Shared] = []
-    mine: list[Statement] = []
+    mine: list[Statement | Parts] = []
     for i, (level, by_one) in enumerate(zip(levels, alone, strict=True)):
         if by_one and mine:
             mine += [Barrier(), *level.statements]

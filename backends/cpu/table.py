@@ -9,6 +9,10 @@
     alone {              ALONE, for others to after c
       nest c             c, for one
     }
+    8 parts {            PARTS 8, for a thread without a part to after e
+      nest d             d
+      nest e             e
+    }                    NEXT, back to d
 
 Loops and branches are rows that lead to other rows, so a table has as many rows for
 three turns as for three thousand.
@@ -21,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.backends.cpu.parts import Parts
 from graphc.backends.cpu.prelude import layout
 from graphc.backends.cpu.prelude.layout import aligned_words
 from graphc.backends.cpu.sharing import Alone, Shared
@@ -44,7 +49,7 @@ Array = np.ndarray[Any, Any]
 # A task of a program, the address of its kernel, and what the kernel takes.
 Step = tuple[Task, int, tuple[Argument, ...]]
 
-FLAGS, CELL, TARGET, TURNS, COUNTER = 2, 3, 4, 5, 6  # words of a row
+FLAGS, CELL, TARGET, TURNS, COUNTER, STEP = 2, 3, 4, 5, 6, 7  # words of a row
 
 
 def check_depth(body: Sequence[Statement], outer: tuple[str, ...] = ()) -> None:
@@ -67,22 +72,27 @@ def check_depth(body: Sequence[Statement], outer: tuple[str, ...] = ()) -> None:
 class Table:
     """Rows for the statements of a body, in order; see prelude/layout.py.
 
-    word: what a word of a task holds, given also its place in `words`. address: of a
-    scalar buffer, given also the place in `words` where it will stand. number: of a
-    size. The rows are the last of the words.
+    word: what a word of a task holds, given also its place in `words`, and the thread
+    that it is for where each has words of its own. address: of a scalar buffer, given
+    also the place in `words` where it will stand. number: of a size. The rows are the
+    last of the words.
     """
 
     def __init__(
         self,
         body: Sequence[Shared],
         steps: Sequence[Step],
-        word: Callable[[Task, Argument, int], int],
+        word: Callable[[Task, Argument, int, int | None], int],
         address: Callable[[str, int], int],
         number: Callable[[Size], int],
+        threads: int = 1,
     ) -> None:
         self._steps: Iterator[Step] = iter(steps)
         self._word, self._address, self._number = word, address, number
-        self._first = -(-sum(len(w) for _, _, w in steps) // 16) * 16  # word of a row
+        self._threads = threads
+        copied = {id(nest) for s in body if isinstance(s, Parts) for nest in s.body}
+        taken = sum(len(w) * (threads if id(s) in copied else 1) for s, _, w in steps)
+        self._first = -(-taken // 16) * 16  # word of a row
         self._taken: list[int] = []  # what kernels take
         self._rows: list[list[int]] = []
         self._barrier = False  # before the next row
@@ -109,6 +119,8 @@ class Table:
                 self._barrier = not passed
             elif isinstance(s, Alone):
                 self._for_one(s)
+            elif isinstance(s, Parts):
+                self._parts(s)
             elif isinstance(s, (Nest, Call)):
                 self._task(*next(self._steps))
             elif isinstance(s, If):
@@ -122,8 +134,27 @@ class Table:
     def _task(self, task: Task, kernel: int, words: tuple[Argument, ...]) -> None:
         flags = 0 if is_shared(task) else layout.ONE
         self._row(flags, kernel, len(self._taken))
+        self._take(task, words, None)
+
+    def _take(self, task: Task, words: tuple[Argument, ...], own: int | None) -> None:
         for word in words:
-            self._taken.append(self._word(task, word, len(self._taken)))
+            self._taken.append(self._word(task, word, len(self._taken), own))
+
+    def _parts(self, s: Parts) -> None:
+        if self._alone:  # nothing is between the nests but their order
+            self._fill(s.body)
+            return
+        begin = self._row(layout.PARTS)
+        self._rows[begin][TURNS] = s.count
+        for _ in s.body:
+            task, kernel, words = next(self._steps)
+            row = self._row(0, kernel, len(self._taken))
+            self._rows[row][STEP] = 8 * len(words)
+            # What a thread keeps between the tiles of a part is its own.
+            for thread in range(self._threads):
+                self._take(task, words, thread)
+        self._rows[self._row(layout.NEXT)][TARGET] = begin + 1
+        self._rows[begin][TARGET] = len(self)
 
     def _loop(self, s: Loop) -> None:
         turns = self._number(s.count)

@@ -47,7 +47,9 @@ class Data:
         length = max(CHUNK_BYTES // (max(row, 1) * size), 1) * size
         for start in range(0, len(order), length):
             rows = order[start : start + length]
-            x, y = (np.take(a, rows, axis=0) for a in (self.x, self.y))  # faster than []
+            x, y = (
+                np.take(a, rows, axis=0) for a in (self.x, self.y)
+            )  # faster than []
             yield from Data(x, y).batches(size)
 
 

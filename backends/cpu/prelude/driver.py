@@ -75,6 +75,10 @@ entry:
   %several = icmp sgt i64 %nt, 1
   %leads = icmp eq i64 %t, 0
   %counters = alloca i64, i64 {COUNTERS}
+  %part.place = alloca i64                    ; the part at hand,
+  %end.place = alloca i64                     ; the one behind the share's last,
+  %parts.place = alloca i64                   ; how many all have; 0: there are none
+  store i64 0, ptr %parts.place
   br label %next
 
 next:                                         ; the row to run, barriers passed
@@ -118,7 +122,10 @@ again:
 work:
   %passed.now = phi i64 [ %passed, %begin ], [ %goal, %look ], [ %goal, %release ]
   %code = call i64 @word(ptr %here, i64 0)
-  %args = call i64 @word(ptr %here, i64 8)
+  %args.first = call i64 @word(ptr %here, i64 8)
+  %args.step = call i64 @word(ptr %here, i64 56)
+  %args.behind = mul i64 %args.step, %t
+  %args = add i64 %args.first, %args.behind
   %one.bit = and i64 %flags, {ONE}
   %for.one = icmp ne i64 %one.bit, 0
   %others = xor i1 %leads, true
@@ -129,8 +136,13 @@ work:
 
 call:                                         ; a row for one is share 0 of 1
   %kernel = inttoptr i64 %code to ptr
-  %of = select i1 %for.one, i64 1, i64 %nt
-  call void %kernel(i64 %args, i64 %t, i64 %of)
+  %shares = select i1 %for.one, i64 1, i64 %nt
+  %parts = load i64, ptr %parts.place
+  %part = load i64, ptr %part.place
+  %in.parts = icmp ne i64 %parts, 0
+  %of = select i1 %in.parts, i64 %parts, i64 %shares
+  %which.share = select i1 %in.parts, i64 %part, i64 %t
+  call void %kernel(i64 %args, i64 %which.share, i64 %of)
   br label %called
 
 called:
@@ -151,7 +163,42 @@ stay:                                         ; the first share goes on, others 
   %alone.bit = and i64 %flags, {ALONE}
   %is.alone = icmp ne i64 %alone.bit, 0
   %row.own = select i1 %leads, i64 %row.next, i64 %target
-  br i1 %is.alone, label %advance, label %loop
+  br i1 %is.alone, label %advance, label %repeat
+
+repeat:
+  %next.bit = and i64 %flags, {NEXT}
+  %is.next = icmp ne i64 %next.bit, 0
+  br i1 %is.next, label %another.part, label %divide
+
+another.part:
+  %done.part = load i64, ptr %part.place
+  %part.next = add i64 %done.part, 1
+  store i64 %part.next, ptr %part.place
+  %part.end = load i64, ptr %end.place
+  %part.left = icmp slt i64 %part.next, %part.end
+  br i1 %part.left, label %advance, label %no.parts
+
+no.parts:
+  %row.behind = phi i64 [ %row.next, %another.part ], [ %target, %give.parts ]
+  store i64 0, ptr %parts.place
+  br label %advance
+
+divide:
+  %parts.bit = and i64 %flags, {PARTS}
+  %has.parts = icmp ne i64 %parts.bit, 0
+  br i1 %has.parts, label %give.parts, label %loop
+
+give.parts:
+  %all.parts = call i64 @word(ptr %here, i64 40)
+  %before.mine = mul i64 %all.parts, %t
+  %first.part = udiv i64 %before.mine, %nt
+  %with.mine = add i64 %before.mine, %all.parts
+  %end.part = udiv i64 %with.mine, %nt
+  store i64 %first.part, ptr %part.place
+  store i64 %end.part, ptr %end.place
+  store i64 %all.parts, ptr %parts.place
+  %have.one = icmp slt i64 %first.part, %end.part
+  br i1 %have.one, label %advance, label %no.parts
 
 jump:
   %always = icmp eq i64 %cell.address, 0
@@ -187,7 +234,9 @@ turn:
 advance:
   %row.after = phi i64 [ %row.next, %called ], [ %target, %jump ],
                        [ %row.chosen, %ask ], [ %row.own, %stay ],
-                       [ %row.next, %again.loop ], [ %row.turn, %turn ]
+                       [ %row.next, %again.loop ], [ %row.turn, %turn ],
+                       [ %target, %another.part ], [ %row.next, %give.parts ],
+                       [ %row.behind, %no.parts ]
   br label %next
 
 done:

@@ -5,15 +5,18 @@ A table is an int64 array of rows, 8 words (one cache line) each:
     word  meaning
     0     address of the kernel; 0: the row calls nothing
     1     address of the kernel's args
-    2     flags: BARRIER | ONE | JUMP | BEGIN | AGAIN | ALONE
+    2     flags: BARRIER | ONE | JUMP | BEGIN | AGAIN | ALONE | PARTS | NEXT
     3     JUMP: address of a byte, the condition; 0: there is none
           BEGIN, AGAIN: address of an int64, the number of the turn
     4     JUMP: the row to go on with if there is no condition, or it is 0
           AGAIN: the row that a turn begins with
           ALONE: the row that all shares but the first go on with
+          PARTS: the row that a share without a part goes on with
+          NEXT: the row that a part begins with
     5     AGAIN: how many turns there are, at least one
+          PARTS: how many parts there are
     6     BEGIN, AGAIN: which counter the loop has, less than COUNTERS
-    7     free for whoever makes the table; the driver does not look at it
+    7     how many bytes behind a share's args those of the next one are; mostly 0
 
 A row is run in the order of its words: first the barrier (every share has finished the
 rows before), then the kernel (`ONE`: by share 0 alone, as share 0 of 1), then what
@@ -25,6 +28,10 @@ row that writes the condition, and that row a barrier after the jump. Each share
 counters of its own, and all of them write the same number of the turn, so AGAIN needs
 a barrier of its own, and no other. What only share 0 comes by, behind ALONE, must have
 no barriers, and its kernels ONE.
+
+PARTS gives each share its own of so many parts, and NEXT leads back until they are
+done. A kernel between them runs once for each, as that share of as many as there are
+parts; no other control and no barrier may stand there.
 """
 
 from __future__ import annotations
@@ -36,8 +43,8 @@ import numpy as np
 ROW_WORDS = 8
 ROW_BYTES = 8 * ROW_WORDS
 
-BARRIER, ONE, JUMP, BEGIN, AGAIN, ALONE = 1, 2, 4, 8, 16, 32
-CONTROL = JUMP | BEGIN | AGAIN | ALONE
+BARRIER, ONE, JUMP, BEGIN, AGAIN, ALONE, PARTS, NEXT = (1 << i for i in range(8))
+CONTROL = JUMP | BEGIN | AGAIN | ALONE | PARTS | NEXT
 COUNTERS = 8  # loops within each other
 
 # Byte offsets in a team's memory. A word that threads wait for has a cache line (two,

@@ -188,6 +188,38 @@ def test_what_is_for_one_is_run_by_the_first_share_and_passed_by_the_others(nt):
         assert args[8 : 8 + 8 * shares : 8].tolist() == [13] + [2] * (shares - 1)
 
 
+@kernel
+def note_part(args, t, nt):
+    """Note which part of how many came when; args[0] counts, a share has its own."""
+    args[0] += 1
+    args[args[0]] = 100 * nt + t
+
+
+@pytest.mark.parametrize("nt", [1, 2, 3])
+@pytest.mark.parametrize("parts", [1, 2, 3, 8])
+def test_each_share_runs_its_own_parts_in_order(nt, parts):
+    args = aligned_words(64 * nt)
+    at, code, own = args.ctypes.data, address(note_part), 8 * 64
+    table = table_of(
+        (0, 0, layout.PARTS | layout.BARRIER, 0, 4, parts),
+        (code, at, 0, 0, 0, 0, 0, own),
+        (code, at, 0, 0, 0, 0, 0, own),
+        (0, 0, layout.NEXT, 0, 1),
+        (code, at, layout.BARRIER, 0, 0, 0, 0, own),
+    )
+    team_ = Team(nt)
+    team_.bind(table, len(table))
+    for _ in range(10):
+        args[:] = 0
+        shares = nt if team_.run() else 1
+        for t in range(shares):
+            mine = range(parts * t // shares, parts * (t + 1) // shares)
+            seen = [100 * parts + part for part in mine for _ in range(2)]
+            seen.append(100 * shares + t)  # behind the parts shares count again
+            notes = args[64 * t :]
+            assert notes[1 : 1 + notes[0]].tolist() == seen
+
+
 def run_script(text: str, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", dedent(text)],

@@ -1,0 +1,187 @@
+"""Nests that a thread runs part by part, while its cache holds what they hand on.
+
+    nest a (i0: 8)           8 parts {
+    barrier                    nest a, of its 8 parts the one at hand
+    nest b (i0: 8)      =>     nest b
+    barrier                    nest c
+    nest c (i0: 8)           }
+
+Nests that meet only in elements of the same i0, as the products and the softmax of one
+head of attention after another, need not wait for each other: a kernel computes any
+part of its points, so a thread runs all of them on one part before it goes to the next.
+No barrier is left between them, and what one writes another reads from the cache. The
+bits are the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from graphc.backends.cpu import pace
+from graphc.backends.cpu.tile_nest import swaps
+from graphc.backends.cpu.tile_room import TileRoom
+from graphc.ir.dims import evaluate
+from graphc.ir.program import Barrier, Nest, Program, Statement
+from graphc.ir.scalar import Axis, Expr, Load, walk
+
+# So many nests a group has at the most: each is compared with all others.
+LONGEST = 32
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Nests that are run one part after another, of so many, which threads share."""
+
+    count: int
+    body: tuple[Nest, ...]
+
+
+@dataclass(frozen=True)
+class Parting:
+    """Finds such nests for bound sizes.
+
+    room: a tiled nest's. place: the first byte of a buffer's memory and the one past
+    its last, None for memory that is the buffer's alone.
+    """
+
+    program: Program
+    sizes: Mapping[str, int]
+    threads: int
+    room: Callable[[Nest], TileRoom]
+    place: Callable[[str], tuple[int, int] | None]
+
+    def body(self, body: Sequence[Statement]) -> tuple[Statement | Parts, ...]:
+        """Return a body with the nests that stand together as parts."""
+        found: list[Statement | Parts] = []
+        i = 0
+        while i < len(body):
+            group, end = self._group(body, i)
+            count = self._count(group)
+            if count:
+                found.append(Parts(count, tuple(group)))
+                i = end
+            else:
+                found.append(body[i])
+                i += 1
+        return tuple(found)
+
+    def _group(self, body: Sequence[Statement], start: int) -> tuple[list[Nest], int]:
+        """Return the nests from a place on that may be one group, and where it ends."""
+        group: list[Nest] = []
+        end = start
+        for i in range(start, len(body)):
+            s = body[i]
+            if isinstance(s, Barrier):
+                if not group:
+                    break
+                continue
+            if not isinstance(s, Nest) or len(group) == LONGEST:
+                break
+            if not self._may_join([*group, s]):
+                break
+            group.append(s)
+            end = i + 1
+        return group, end
+
+    # --- what may be one group --------------------------------------------------------
+
+    def _may_join(self, group: Sequence[Nest]) -> bool:
+        """Whether the last of a group's nests meets the others part by part."""
+        if self._most(group) < self.threads:
+            return False
+        written = {self._memory(name) for nest in group for name in nest.writes}
+        for nest in group:
+            for name, index in _accesses(nest):
+                if self._memory(name) in written and not self._is_own(
+                    nest, name, index
+                ):
+                    return False
+        return not self._overlap(group, written)
+
+    def _memory(self, name: str) -> object:
+        """Return what is equal for buffers whose parts lie at the same places."""
+        root = self.program.root(name)
+        return self.place(root) or root
+
+    def _most(self, group: Sequence[Nest]) -> int:
+        """Return into how many parts a group may be cut; 0: into none."""
+        extents = [self._extent(nest) for nest in group]
+        return math.gcd(*extents) if all(extents) else 0
+
+    def _extent(self, nest: Nest) -> int:
+        """Return into how many parts a nest may be cut; 0: into none."""
+        schedule = nest.schedule
+        if schedule is None or not schedule.parallel or not nest.axes:
+            return 0
+        first = nest.axes[0]
+        if schedule.strategy == "tile":
+            room = self.room(nest)
+            by_rows = room.rowwise(self.threads)
+            if by_rows or swaps(room.roles, room.shape.columns):
+                return 0
+            if first not in room.roles.batch[:1]:
+                return 0
+        elif schedule.strategy != "vector" or schedule.axis == first.name:
+            return 0
+        return evaluate(first.extent, self.sizes)
+
+    def _is_own(self, nest: Nest, name: str, index: Sequence[Expr]) -> bool:
+        """Whether a part of a nest touches that part of a buffer alone."""
+        buffers, first = self.program.buffers, nest.axes[0]
+        if not index or not isinstance(index[0], Axis) or index[0].name != first.name:
+            return False
+        whole = self._bytes(name) == self._bytes(self.program.root(name))
+        long = evaluate(buffers[name].shape[0], self.sizes)
+        return whole and long == evaluate(first.extent, self.sizes)
+
+    def _overlap(self, group: Sequence[Nest], written: set[object]) -> bool:
+        """Whether a part of one buffer may lie where another part of another does.
+
+        The plan gives memory twice where one use is over before the next.
+        """
+        names = {name for nest in group for name in (*nest.reads, *nest.writes)}
+        for one, other in combinations({self._memory(name) for name in names}, 2):
+            if isinstance(one, tuple) and isinstance(other, tuple):
+                meet = one[0] < other[1] and other[0] < one[1]
+                if meet and {one, other} & written:
+                    return True
+        return False
+
+    # --- whether it pays --------------------------------------------------------------
+
+    def _count(self, group: Sequence[Nest]) -> int:
+        """Return how many parts a group is cut into; 0: it is not worth it."""
+        if len(group) < 2:
+            return 0
+        made: set[str] = set()
+        moved = 0
+        for nest in group:
+            reads = {self.program.root(name) for name in nest.reads}
+            moved += sum(map(self._bytes, reads & made))
+            made |= {self.program.root(name) for name in nest.writes}
+        if moved < pace.CACHE:
+            return 0
+        saved = moved * (1 / pace.FAR - 1 / pace.NEAR)
+        most = self._most(group)
+        for count in range(most, 1, -1):
+            even = count % self.threads == 0 or count >= 8 * self.threads
+            starts = count * len(group) * pace.START
+            if most % count == 0 and even and starts < saved / 4:
+                return count
+        return 0
+
+    def _bytes(self, name: str) -> int:
+        return evaluate(self.program.buffers[name].bytes, self.sizes)
+
+
+def _accesses(nest: Nest) -> Iterator[tuple[str, Sequence[Expr]]]:
+    """Go through the buffers that a nest touches, and where it does."""
+    for phase in nest.phases:
+        for e in walk(*phase.roots):
+            if isinstance(e, Load):
+                yield e.buffer, e.args
+        for store in phase.stores:
+            yield store.buffer, store.index
