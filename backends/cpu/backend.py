@@ -9,7 +9,9 @@ nothing.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, NoReturn
 
 import numpy as np
@@ -19,7 +21,7 @@ from graphc.backends.cpu.code import Code
 from graphc.backends.cpu.kernels import CpuKernel
 from graphc.backends.cpu.machine import target
 from graphc.backends.cpu.module import write_module
-from graphc.backends.cpu.prelude import gemm, native
+from graphc.backends.cpu.prelude import driver, gemm, native
 from graphc.backends.cpu.prelude.team import Entry, Team, aligned_words, threads
 from graphc.backends.cpu.sharing import Shared, Sharing, Waits
 from graphc.backends.cpu.table import Step, Table, check_depth, is_shared
@@ -43,6 +45,8 @@ class CpuBackend:
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
         self.target = target()
+        native.set_cache_folder(cache_folder() / "objects")
+        _begin_driver()
 
     def build(self, graph: Graph, program: Program, states: Sequence[Any]) -> Runner:
         """Compile the kernels of a program.
@@ -58,7 +62,6 @@ class CpuBackend:
                 calls.prepare(task, program)
         check_depth(program.body)
         source = write_module(program, tiles)
-        native.set_cache_folder(cache_folder() / "objects")
         for task, _, words in source.steps:
             for word in words if isinstance(task, Nest) else ():
                 if word.kind == "routine":
@@ -85,6 +88,17 @@ class CpuBackend:
         addresses = code.addresses(refuse)
         steps = [(task, addresses[i], words) for task, i, words in source.steps]
         return Runner(program, kernels, steps, states, self.limit)
+
+
+@cache
+def _begin_driver() -> None:
+    """Begin to find or compile the driver, which all steps have, beside the passes."""
+
+    def find() -> None:
+        with contextlib.suppress(Exception):  # whoever needs it meets that as well
+            driver.address()
+
+    threading.Thread(target=find, name="graphc-driver", daemon=True).start()
 
 
 class Runner:

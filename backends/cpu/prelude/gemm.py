@@ -27,14 +27,13 @@ _WRITERS: dict[str, Callable[[Writer, str], None]] = {
     "gather": write_gather,
     "frame": write_frame,
 }
-_pending: dict[tuple[str, str], native.Made] = {}
 
 
 def prepare(which: str, dtype: str) -> None:
     """Begin to compile a function beside what this thread does next."""
     key = _key(which, dtype)
-    if (which, dtype) not in _pending and not native.is_cached(key):
-        _pending[which, dtype] = native.in_background(partial(_build, which, dtype))
+    if not native.is_at_hand(key):
+        native.begin(key, partial(_build, which, dtype))
 
 
 @cache
@@ -48,7 +47,6 @@ def address(which: str, dtype: str = "float32") -> int:
         _symbol(which, dtype),
         partial(_build, which, dtype),
         f"gemm {which}",
-        _pending.get((which, dtype)),
     )
     return found.address
 

@@ -62,7 +62,6 @@ class Kernel:
         self.__doc__, self.__name__ = function.__doc__, function.__name__
         self._native: native.Native | None = None
         self._key: str | None = None
-        self._made: native.Made | None = None
 
     def __repr__(self) -> str:
         """Return the kernel's name in brackets."""
@@ -113,10 +112,10 @@ class Kernel:
 
     def begin(self) -> None:
         """Write LLVM IR now, and compile it beside what this thread does next."""
-        known = self._native or self._made or _LOADED.get(self.key)
-        if known is None and not native.is_cached(self.key):
+        known = self._native or _LOADED.get(self.key)
+        if known is None and not native.is_at_hand(self.key):
             module = self._lowered(self.symbol)
-            self._made = native.in_background(lambda: self._optimized(module))
+            native.begin(self.key, lambda: self._optimized(module))
 
     def _lowered(self, symbol: str) -> ModuleRef:
         from . import direct
@@ -140,14 +139,11 @@ class Kernel:
 
     def _load(self) -> native.Native:
         if self._native is None:
-            with native.LOCK:
-                known = _LOADED.get(self.key)
-                if known is None:
-                    known = native.load(
-                        self.key, self.symbol, self.module, self.name, self._made
-                    )
-                    _LOADED[self.key] = known
-                self._native = known
+            known = _LOADED.get(self.key)
+            if known is None:
+                self.begin()
+                known = native.load(self.key, self.symbol, self.module, self.name)
+            self._native = _LOADED.setdefault(self.key, known)
         return self._native
 
 

@@ -42,8 +42,7 @@ from .processor import target as target
 
 MAGIC = b"graphc-object-1\n"
 
-# LLVM's tables are not safe under threads, and a second thread that wants the same
-# kernel should wait for it rather than compile it again.
+# The tables of LLVM's that hold what is loaded are not safe under threads.
 LOCK = threading.RLock()
 
 
@@ -52,6 +51,7 @@ def _after_fork() -> None:
     global LOCK
     LOCK = threading.RLock()
     _workers.cache_clear()  # their threads stayed in the parent
+    _begun.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -169,14 +169,26 @@ def compile_object(build: Callable[[], llvm.ModuleRef]) -> tuple[list[str], byte
 Made = Callable[[], tuple[list[str], bytes]]
 
 
-def in_background(build: Callable[[], llvm.ModuleRef]) -> Made:
-    """Begin to compile what ``build`` returns beside what this thread does next.
+_begun: dict[str, Made] = {}
+
+
+def begin(key: str, build: Callable[[], llvm.ModuleRef]) -> Made:
+    """Compile what ``build`` returns beside what this thread does next.
 
     Most of that is LLVM's work, during which Python runs on, and other threads compile
-    too: a cold start gets shorter by what they and the front ends do meanwhile. The
-    result waits for the object file.
+    too: a cold start gets shorter by what they and the front ends do meanwhile. What
+    this returns waits for the object file; it is made once, whoever else asks for it.
     """
-    return _workers().submit(compile_object, build).result
+    with LOCK:
+        if key not in _begun:
+            _begun[key] = _workers().submit(compile_object, build).result
+        return _begun[key]
+
+
+def is_at_hand(key: str) -> bool:
+    """Tell whether ``key`` has a file in the cache, sound or not, or will have one."""
+    folder = cache_folder()
+    return key in _begun or (folder is not None and (folder / f"{key}.o").exists())
 
 
 @cache
@@ -186,40 +198,31 @@ def _workers() -> ThreadPoolExecutor:
 
 
 def load(
-    key: str,
-    symbol: str,
-    build: Callable[[], llvm.ModuleRef],
-    name: str,
-    made: Made | None = None,
+    key: str, symbol: str, build: Callable[[], llvm.ModuleRef], name: str
 ) -> Native:
     """Return the function ``symbol``, from the cache or from what ``build`` returns.
 
-    ``key`` names the code's file in the cache; with an empty key nothing is cached.
-    ``build`` returns an optimised module. ``name`` is for messages. ``made`` returns
-    the object file where it is being compiled already.
+    ``key`` names the code's file in the cache. ``build`` returns an optimised module.
+    ``name`` is for messages.
     """
-    with LOCK:
-        found = find(key, symbol) if key else None
-        if found is not None:
-            return found
-        started = time.perf_counter()
-        needs, machine_code = made() if made is not None else compile_object(build)
-        address = _link(needs, machine_code, symbol)
-        if not address:
-            missing = [need for need in needs if not llvm.address_of_symbol(need)]
-            raise NativeError(
-                f"kernel {name}: this process has no function {', '.join(missing)}, "
-                "which its code calls; write it with the prelude's operations"
-            )
-        if key:
-            _write(key, needs, machine_code)
-        return Native(address, False, time.perf_counter() - started)
-
-
-def is_cached(key: str) -> bool:
-    """Tell whether the cache has a file for ``key``, sound or not."""
-    folder = cache_folder()
-    return folder is not None and (folder / f"{key}.o").exists()
+    found = find(key, symbol)
+    if found is not None:
+        return found
+    started = time.perf_counter()
+    try:
+        needs, machine_code = begin(key, build)()
+        with LOCK:
+            address = _link(needs, machine_code, symbol)
+    finally:
+        _begun.pop(key, None)
+    if not address:
+        missing = [need for need in needs if not llvm.address_of_symbol(need)]
+        raise NativeError(
+            f"kernel {name}: this process has no function {', '.join(missing)}, "
+            "which its code calls; write it with the prelude's operations"
+        )
+    _write(key, needs, machine_code)
+    return Native(address, False, time.perf_counter() - started)
 
 
 def _link(needs: list[str], machine_code: bytes, symbol: str) -> int:
