@@ -65,7 +65,9 @@ class CpuBackend:
         for task, _, words in source.steps:
             for word in words if isinstance(task, Nest) else ():
                 if word.kind == "routine":
-                    gemm.prepare(*str(word.value).split())
+                    which, dtype, *pieces = str(word.value).split()
+                    for piece in pieces:
+                        gemm.prepare(which, dtype, piece)
         code = Code(source)
         kernels = [
             CpuKernel(
@@ -273,8 +275,8 @@ class Bound:
                 return 0
             return scratch if word.kind == "scratch" else self._scratch_size // 8
         if word.kind == "routine":
-            which, _, dtype = str(value).partition(" ")
-            return gemm.address(which, dtype)
+            which, dtype, *pieces = str(value).split()
+            return gemm.table(which, dtype, pieces)
         if word.kind == "scratch":
             if word.name == "panel" and id(task) in self._kept:
                 return scratch + self._kept[id(task)]

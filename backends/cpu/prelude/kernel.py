@@ -27,7 +27,7 @@ import importlib.util
 import sys
 import types
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -115,7 +115,8 @@ class Kernel:
         known = self._native or _LOADED.get(self.key)
         if known is None and not native.is_at_hand(self.key):
             module = self._lowered(self.symbol)
-            native.begin(self.key, lambda: self._optimized(module))
+            build = partial(self._optimized, module)
+            native.begin(self.key, self.symbol, build, self.name)
 
     def _lowered(self, symbol: str) -> ModuleRef:
         from . import direct

@@ -29,7 +29,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -152,7 +152,7 @@ def find(key: str, symbol: str) -> Native | None:
         return Native(address, True, time.perf_counter() - started)
 
 
-def compile_object(build: Callable[[], llvm.ModuleRef]) -> tuple[list[str], bytes]:
+def compile_object(build: Build) -> tuple[list[str], bytes]:
     """Return the object file of what ``build`` returns, and the functions it needs.
 
     It holds no lock, so threads may compile while another runs a front end.
@@ -166,23 +166,36 @@ def compile_object(build: Callable[[], llvm.ModuleRef]) -> tuple[list[str], byte
     return needs, unlocked.emit_object(_own.machine, module)
 
 
-Made = Callable[[], tuple[list[str], bytes]]
+Build = Callable[[], llvm.ModuleRef]
+_begun: dict[str, Future[Native]] = {}
 
 
-_begun: dict[str, Made] = {}
-
-
-def begin(key: str, build: Callable[[], llvm.ModuleRef]) -> Made:
-    """Compile what ``build`` returns beside what this thread does next.
+def begin(key: str, symbol: str, build: Build, name: str) -> Future[Native]:
+    """Compile, link and keep what `load` will ask for, beside what this thread does.
 
     Most of that is LLVM's work, during which Python runs on, and other threads compile
-    too: a cold start gets shorter by what they and the front ends do meanwhile. What
-    this returns waits for the object file; it is made once, whoever else asks for it.
+    too: a cold start gets shorter by what they and the front ends do meanwhile. It is
+    done once, whoever else asks for it before it is there.
     """
     with LOCK:
         if key not in _begun:
-            _begun[key] = _workers().submit(compile_object, build).result
+            _begun[key] = _workers().submit(_make, key, symbol, build, name)
         return _begun[key]
+
+
+def _make(key: str, symbol: str, build: Build, name: str) -> Native:
+    started = time.perf_counter()
+    needs, machine_code = compile_object(build)
+    with LOCK:
+        address = _link(needs, machine_code, symbol)
+    if not address:
+        missing = [need for need in needs if not llvm.address_of_symbol(need)]
+        raise NativeError(
+            f"kernel {name}: this process has no function {', '.join(missing)}, "
+            "which its code calls; write it with the prelude's operations"
+        )
+    _write(key, needs, machine_code)
+    return Native(address, False, time.perf_counter() - started)
 
 
 def is_at_hand(key: str) -> bool:
@@ -197,32 +210,19 @@ def _workers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(count, 8), thread_name_prefix="graphc-compile")
 
 
-def load(
-    key: str, symbol: str, build: Callable[[], llvm.ModuleRef], name: str
-) -> Native:
+def load(key: str, symbol: str, build: Build, name: str) -> Native:
     """Return the function ``symbol``, from the cache or from what ``build`` returns.
 
     ``key`` names the code's file in the cache. ``build`` returns an optimised module.
     ``name`` is for messages.
     """
-    found = find(key, symbol)
+    found = None if key in _begun else find(key, symbol)
     if found is not None:
         return found
-    started = time.perf_counter()
     try:
-        needs, machine_code = begin(key, build)()
-        with LOCK:
-            address = _link(needs, machine_code, symbol)
+        return begin(key, symbol, build, name).result()
     finally:
         _begun.pop(key, None)
-    if not address:
-        missing = [need for need in needs if not llvm.address_of_symbol(need)]
-        raise NativeError(
-            f"kernel {name}: this process has no function {', '.join(missing)}, "
-            "which its code calls; write it with the prelude's operations"
-        )
-    _write(key, needs, machine_code)
-    return Native(address, False, time.perf_counter() - started)
 
 
 def _link(needs: list[str], machine_code: bytes, symbol: str) -> int:
