@@ -114,29 +114,32 @@ class Kernel:
         """Write LLVM IR now, and compile it beside what this thread does next."""
         known = self._native or _LOADED.get(self.key)
         if known is None and not native.is_at_hand(self.key):
-            module = self._lowered(self.symbol)
-            build = partial(self._optimized, module)
+            build = partial(self._optimized, *self._lowered(self.symbol))
             native.begin(self.key, self.symbol, build, self.name)
 
-    def _lowered(self, symbol: str) -> ModuleRef:
+    def _lowered(self, symbol: str) -> tuple[ModuleRef, bool]:
+        """Return the module as it is written, and whether Numba wrote it."""
         from . import direct
         from .expressions import Beyond
 
         asked = self.function, self.arguments, self.returns, symbol
         try:
-            return direct.lower(*asked)
+            return direct.lower(*asked), False
         except Beyond:
             from . import frontend
 
-            return frontend.lower(*asked)
+            return frontend.lower(*asked), True
 
-    def _optimized(self, module: ModuleRef) -> ModuleRef:
-        native.optimize(module, vectorize=self.vectorize, unroll=self.unroll)
+    def _optimized(self, module: ModuleRef, numbas: bool) -> ModuleRef:
+        thorough = numbas or self.vectorize or self.unroll
+        native.optimize(
+            module, vectorize=self.vectorize, unroll=self.unroll, thorough=thorough
+        )
         return module
 
     def module(self, symbol: str = "") -> ModuleRef:
         """Return the optimised LLVM module, in which the kernel is named ``symbol``."""
-        return self._optimized(self._lowered(symbol or self.symbol))
+        return self._optimized(*self._lowered(symbol or self.symbol))
 
     def _load(self) -> native.Native:
         if self._native is None:
