@@ -176,7 +176,19 @@ class Bound:
     def _sharing(self, limit: int) -> Sharing:
         """Return what decides what a team shares, by the time of each task."""
         tasks = [task for task, _, _ in self.runner.steps]
-        work = {id(t): pace.nanoseconds(t, self.program, self.sizes) for t in tasks}
+        # Nests of one kernel and of equal sizes, as equal layers have, take as long.
+        known: dict[object, float] = {}
+        work = {}
+        for task, kernel, words in self.runner.steps:
+            sizes = tuple(
+                self.shapes[str(w.value)] if w.kind == "buffer" else w.value
+                for w in words
+                if w.kind in ("buffer", "size")
+            )
+            like = (kernel, sizes) if isinstance(task, Nest) else id(task)
+            if like not in known:
+                known[like] = pace.nanoseconds(task, self.program, self.sizes)
+            work[id(task)] = known[like]
         shared = frozenset(id(task) for task in tasks if is_shared(task))
         waits = Waits(pace.BARRIER, pace.PATIENCE, pace.WAKE)
         return Sharing(work, shared, self.sizes, limit, waits)
