@@ -48,25 +48,18 @@ print(time.time(), made)
 """
 
 
-def seconds(text: str, folder: Path, *arguments: str) -> float:
-    """Return the seconds from a process's start to the end of what `text` does.
+def seconds(script: Path, *arguments: str) -> float:
+    """Return the seconds from a process's start to the end of what its script does.
 
-    text: a script that prints when it ended, and the seconds that do not count.
-    folder: that of all caches.
+    It prints when it ended, and the seconds that do not count. Caches lie beside it.
     """
-    script = folder / f"script_{len(text)}.py"
-    if not script.exists():  # Numba's cache knows a file by its date
-        script.write_text(text, encoding="utf-8")
     ours = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    caches = {
-        "GRAPHC_CACHE_DIR": folder / "graphc",
-        "NUMBA_CACHE_DIR": folder / "numba",
-    }
+    caches = {f"{n}_CACHE_DIR": str(script.parent / n) for n in ("GRAPHC", "NUMBA")}
     path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
     started = time.time()
     done = subprocess.run(
         [sys.executable, str(script), *arguments],
-        env={**ours, **{k: str(v) for k, v in caches.items()}, "PYTHONPATH": path},
+        env={**ours, **caches, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         check=True,
@@ -77,13 +70,14 @@ def seconds(text: str, folder: Path, *arguments: str) -> float:
 
 def compare(name: str, repeats: int = 5) -> tuple[float, float]:
     """Return the least seconds of a warm first step, and of a cached Numba function."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
-        folder = Path(place)
-        step, numbas = [], []
-        for _ in range(repeats + 1):  # the first of each fills the caches
-            step.append(seconds(STEP, folder, name))
-            numbas.append(seconds(NUMBA, folder))
-        return min(step[1:]), min(numbas[1:])
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        step, trivial = Path(folder, "step.py"), Path(folder, "trivial.py")
+        step.write_text(STEP, encoding="utf-8")
+        trivial.write_text(NUMBA, encoding="utf-8")
+        # The first of each fills the caches.
+        times = [(seconds(step, name), seconds(trivial)) for _ in range(repeats + 1)]
+    steps, trivials = zip(*times[1:], strict=True)
+    return min(steps), min(trivials)
 
 
 def main(

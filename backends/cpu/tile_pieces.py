@@ -26,10 +26,9 @@ def tile_pieces(
     """
     shape = gemm.shape(dtype)
     found = set()
+    single = not copied and (rows == 1 or not isinstance(rows, int))
     for height in _heights(rows, shape.rows):
-        spans = [shape.columns]
-        if height == 1 and not copied:
-            spans.append(shape.row_columns)
+        spans = [shape.columns] + [shape.row_columns] * (single and height == 1)
         for span in spans:
             found |= {f"{height}x{v}" for v in _vectors(columns, span, shape)}
     return sorted(found)
