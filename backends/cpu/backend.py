@@ -88,19 +88,22 @@ class CpuBackend:
             raise kernels[k].failure(f"did not compile: {error}") from error
 
         addresses = code.addresses(refuse)
+        _begin_driver().join()  # whoever forks now finds no thread at work
         steps = [(task, addresses[i], words) for task, i, words in source.steps]
         return Runner(program, kernels, steps, states, self.limit)
 
 
 @cache
-def _begin_driver() -> None:
+def _begin_driver() -> threading.Thread:
     """Begin to find or compile the driver, which all steps have, beside the passes."""
 
     def find() -> None:
         with contextlib.suppress(Exception):  # whoever needs it meets that as well
             driver.address()
 
-    threading.Thread(target=find, name="graphc-driver", daemon=True).start()
+    thread = threading.Thread(target=find, name="graphc-driver", daemon=True)
+    thread.start()
+    return thread
 
 
 class Runner:

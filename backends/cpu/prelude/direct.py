@@ -62,9 +62,17 @@ def _definitions(text: str) -> dict[int, ast.FunctionDef]:
     """Return the functions of a file by their first line, decorators included."""
     return {
         min([n.lineno, *(d.lineno for d in n.decorator_list)]): n
-        for n in ast.walk(ast.parse(text))
-        if isinstance(n, ast.FunctionDef)
+        for n in _functions(ast.parse(text))
     }
+
+
+def _functions(node: ast.AST) -> Iterator[ast.FunctionDef]:
+    """Yield the functions below a node; expressions, most of a tree, hold none."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef):
+            yield child
+        if isinstance(child, ast.stmt | ast.ExceptHandler):
+            yield from _functions(child)
 
 
 def _definition(function: Callable[..., Any]) -> ast.FunctionDef:
