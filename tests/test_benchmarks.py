@@ -32,7 +32,7 @@ def _share() -> None:
 
 _share()
 
-from benchmarks import agreement, table  # noqa: E402
+from benchmarks import agreement, table, warm  # noqa: E402
 from benchmarks.machine import Limits  # noqa: E402
 from benchmarks.networks import (  # noqa: E402
     BatchNorm,
@@ -179,3 +179,9 @@ def test_row_compares_with_the_fastest_peer() -> None:
 def test_row_compares_memory_with_the_least(found, more) -> None:
     row = table.Row(WORKLOADS["matmul-64"], temporaries=found)
     assert row.needs_more is more
+
+
+def test_warm_processes_run_what_they_are_timed_for() -> None:
+    step, trivial = warm.compare("matmul-64", repeats=1)
+    assert 0.05 < step < 60
+    assert 0.05 < trivial < 60

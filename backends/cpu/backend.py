@@ -9,7 +9,9 @@ nothing.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, NoReturn
 
 import numpy as np
@@ -20,7 +22,7 @@ from graphc.backends.cpu.kernels import CpuKernel
 from graphc.backends.cpu.machine import target
 from graphc.backends.cpu.module import write_module
 from graphc.backends.cpu.parts import Parting
-from graphc.backends.cpu.prelude import gemm, native
+from graphc.backends.cpu.prelude import driver, gemm, native
 from graphc.backends.cpu.prelude.layout import aligned_words
 from graphc.backends.cpu.prelude.team import Entry, Team, threads
 from graphc.backends.cpu.sharing import Shared, Sharing, Waits
@@ -45,6 +47,8 @@ class CpuBackend:
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
         self.target = target()
+        native.set_cache_folder(cache_folder() / "objects")
+        _begin_driver()
 
     def build(self, graph: Graph, program: Program, states: Sequence[Any]) -> Runner:
         """Compile the kernels of a program.
@@ -60,11 +64,12 @@ class CpuBackend:
                 calls.prepare(task, program)
         check_depth(program.body)
         source = write_module(program, tiles)
-        native.set_cache_folder(cache_folder() / "objects")
         for task, _, words in source.steps:
             for word in words if isinstance(task, Nest) else ():
                 if word.kind == "routine":
-                    gemm.prepare(*str(word.value).split())
+                    which, dtype, *pieces = str(word.value).split()
+                    for piece in pieces:
+                        gemm.prepare(which, dtype, piece)
         code = Code(source)
         kernels = [
             CpuKernel(
@@ -85,8 +90,22 @@ class CpuBackend:
             raise kernels[k].failure(f"did not compile: {error}") from error
 
         addresses = code.addresses(refuse)
+        _begin_driver().join()  # whoever forks now finds no thread at work
         steps = [(task, addresses[i], words) for task, i, words in source.steps]
         return Runner(program, kernels, steps, states, self.limit)
+
+
+@cache
+def _begin_driver() -> threading.Thread:
+    """Begin to find or compile the driver, which all steps have, beside the passes."""
+
+    def find() -> None:
+        with contextlib.suppress(Exception):  # whoever needs it meets that as well
+            driver.addresses()
+
+    thread = threading.Thread(target=find, name="graphc-driver", daemon=True)
+    thread.start()
+    return thread
 
 
 class Runner:
@@ -175,7 +194,19 @@ class Bound:
     def _sharing(self, limit: int) -> Sharing:
         """Return what decides what a team shares, by the time of each task."""
         tasks = [task for task, _, _ in self.runner.steps]
-        work = {id(t): pace.nanoseconds(t, self.program, self.sizes) for t in tasks}
+        # Nests of one kernel and of equal sizes, as equal layers have, take as long.
+        known: dict[object, float] = {}
+        work = {}
+        for task, kernel, words in self.runner.steps:
+            sizes = tuple(
+                self.shapes[str(w.value)] if w.kind == "buffer" else w.value
+                for w in words
+                if w.kind in ("buffer", "size")
+            )
+            like = (kernel, sizes) if isinstance(task, Nest) else id(task)
+            if like not in known:
+                known[like] = pace.nanoseconds(task, self.program, self.sizes)
+            work[id(task)] = known[like]
         shared = frozenset(id(task) for task in tasks if is_shared(task))
         waits = Waits(pace.BARRIER, pace.PATIENCE, pace.WAKE)
         return Sharing(work, shared, self.sizes, limit, waits)
@@ -280,8 +311,8 @@ class Bound:
                 return 0
             return scratch if word.kind == "scratch" else self._scratch_size // 8
         if word.kind == "routine":
-            which, _, dtype = str(value).partition(" ")
-            return gemm.address(which, dtype)
+            which, dtype, *pieces = str(value).split()
+            return gemm.table(which, dtype, pieces)
         if word.kind == "scratch":
             if word.name == "panel" and id(task) in self._kept:
                 return scratch + self._kept[id(task)]

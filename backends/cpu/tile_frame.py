@@ -32,7 +32,7 @@ def write_frame(
     kind = "f32" if frame.source.dtype is float32 else "f64"
     note = "a framed tensor, this thread's own"
     framed = args.special("scratch", "framed", kind, note)
-    args.special("routine", "frame_at", f"frame {frame.source.dtype.name}")
+    args.special("routine", "frame_at", f"frame {frame.source.dtype.name} whole")
     *outer, last = frame.sides
     note = "offsets of what stands in the frame's lines; -1 for zeros"
     sides = tuple((s.extent, s.low, s.step, s.size, s.stride) for s in outer)

@@ -40,9 +40,10 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from graphc.backends.cpu.tile_frame import write_frame
+from graphc.backends.cpu.tile_pieces import pack_pieces, tile_pieces
 from graphc.backends.cpu.writer import Writer
 from graphc.backends.shared.blocks import times
-from graphc.ir.dims import product
+from graphc.ir.dims import Size, product
 from graphc.ir.program import Loop, LoopAxis, Nest, Phase, Program, Store
 from graphc.ir.program.program import flat
 from graphc.ir.scalar import Axis, Expr, Load, Ref, const, linear, rebuild, walk
@@ -142,7 +143,7 @@ class TileNest:
         self.k = self._size("depth", x.depth)
         own = "this thread's own"
         tile = "tile_rows" if self.swapped else "tile"
-        args.special("routine", "tile_at", f"{tile} {x.a.dtype.name}")
+        self._routine("tile_at", tile)
         args.special("choice", "room", "room", "scratch of a thread, in elements")
         if not self.direct:
             args.special("scratch", "c", kind, f"sums, {own}")
@@ -153,6 +154,39 @@ class TileNest:
             args.special("choice", "kept", "keep b", "whether copies are kept")
             lap = f"get({args.buffer(self.index)}, 0)"
             w.line(f"missing = {lap} * kept == 0  # later turns find the copies")
+
+    def _routine(self, name: str, which: str) -> None:
+        """Take the table of those pieces of a routine that sizes may need."""
+        x, columns = self.roles, product(axis.extent for axis in self.roles.columns)
+        dtype = x.a.dtype.name
+        if which == "pack":
+            pieces = pack_pieces(self._copied())
+        elif which == "gather":
+            turned = self.windows and not self.swapped and _runs_down(x, x.program)
+            runs = gathers(x.a, (x.row,), x) or not turned
+            pieces = ["runs"] * runs + ["turned"] * turned
+        else:
+            sizes = (columns, x.row.extent) if self.swapped else (x.row.extent, columns)
+            pieces = tile_pieces(*sizes, dtype, copied=self.windows)
+        value = " ".join((which, dtype, *pieces))
+        self.w.arguments.special("routine", name, value)
+
+    def _copied(self) -> list[tuple[Size, Size]]:
+        """Return the strides, down and across, of what `pack` may copy."""
+        x, found = self.roles, list[tuple[Size, Size]]()
+
+        def step(e: Load, axes: Sequence[LoopAxis]) -> Size:
+            one = merged(steps(e, axes, x.program))
+            assert one is not None
+            return one
+
+        if self.swapped:
+            return [(step(x.a, x.depth), step(x.a, (x.row,))), (1, self.columns)]
+        if not self.windows:
+            found.append((step(x.b, x.depth), step(x.b, x.columns)))
+        if not gathers(x.a, (x.row,), x) and step(x.a, x.depth) != 1:
+            found.append((step(x.a, (x.row,)), step(x.a, x.depth)))
+        return found
 
     def _size(self, name: str, axes: Sequence[LoopAxis]) -> str:
         if len(axes) == 1:
@@ -241,10 +275,10 @@ class TileNest:
 
     def _gathered(self) -> None:
         """Write what b is: a piece of a panel of windows."""
-        w, x, args = self.w, self.roles, self.w.arguments
+        w, x = self.w, self.roles
         pointer, base = self._base(x.b, (*x.batch, *x.blocks))
         w.use("gather_panel")
-        args.special("routine", "gather_at", f"gather {x.b.dtype.name}")
+        self._routine("gather_at", "gather")
         deep = self._offsets("deep_b", x.b, x.depth)
         across = self._offsets("across_b", x.b, x.columns)
         source = f"at({pointer}, {base}), {deep} + 8 * d, some"
@@ -259,7 +293,7 @@ class TileNest:
         nr = self.columns
         pointer, base = self._base(x.b, (*x.batch, *x.blocks))
         w.use("fetch")
-        args.special("routine", "pack_at", f"pack {x.b.dtype.name}")
+        self._routine("pack_at", "pack")
         args.special("choice", "copied", "pack b", "whether panels are copied")
         deep, across = self._step(x.b, x.depth), self._step(x.b, x.columns)
         fresh, to = "True", "panel"
@@ -274,14 +308,13 @@ class TileNest:
 
     def _where_they_lie(self, added: str) -> None:
         """Write a piece of the sums of windows that are the rows of tiles."""
-        w, x, args = self.w, self.roles, self.w.arguments
-        dtype, nr = x.a.dtype.name, self.columns
+        w, x, nr = self.w, self.roles, self.columns
         (p, base), (q, start) = (
             self._base(e, (*x.batch, *x.blocks)) for e in (x.a, x.b)
         )
         deep, across = self._step(x.a, x.depth), self._step(x.a, (x.row,))
         w.use("pack")
-        args.special("routine", "pack_at", f"pack {dtype}")
+        self._routine("pack_at", "pack")
         begin = " + ".join((base, times("d", deep), times("column", across)))
         copy = f"panel, {nr}, at({p}, {begin}), {deep}, {across}, some, cols"
         w.line(f"pack(pack_at, {copy})")
@@ -300,8 +333,7 @@ class TileNest:
         """Write what a is: the rows of the first operand."""
         if self.swapped:
             return
-        w, x, args = self.w, self.roles, self.w.arguments
-        dtype = x.a.dtype.name
+        w, x = self.w, self.roles
         pointer, base = self._base(x.a, (*x.batch, *x.blocks))
         lanes = self.lanes
         length = f"({self.k} + {lanes - 1}) // {lanes} * {lanes}"
@@ -313,7 +345,7 @@ class TileNest:
             fresh = "True"
         if gathers(x.a, (x.row,), x):
             w.use("gather_panel")
-            args.special("routine", "gather_at", f"gather {dtype}")
+            self._routine("gather_at", "gather")
             rows = self._offsets("rows_a", x.a, (x.row,))
             deep = self._offsets("deep_a", x.a, x.depth)
             w.line(f"a, a_row, a_deep = turned, {length}, 1")
@@ -326,8 +358,8 @@ class TileNest:
                     w.line(line)
             return
         w.use("fetch")
-        args.special("routine", "pack_at", f"pack {dtype}")
-        args.special("choice", "turn", "pack a", "whether rows are copied")
+        self._routine("pack_at", "pack")
+        w.arguments.special("choice", "turn", "pack a", "whether rows are copied")
         # Rows of neighbours are what panels of the transposed operand are made of.
         across, deep = self._step(x.a, (x.row,)), self._step(x.a, x.depth)
         if self.by_rows:

@@ -28,6 +28,7 @@ from numba.core import types
 
 from . import native, unlocked
 from .expressions import Beyond, Expressions, Value, plain, value_type, word
+from .hoisting import hoist
 from .lanes import I64
 from .vector import TABLE
 
@@ -61,9 +62,17 @@ def _definitions(text: str) -> dict[int, ast.FunctionDef]:
     """Return the functions of a file by their first line, decorators included."""
     return {
         min([n.lineno, *(d.lineno for d in n.decorator_list)]): n
-        for n in ast.walk(ast.parse(text))
-        if isinstance(n, ast.FunctionDef)
+        for n in _functions(ast.parse(text))
     }
+
+
+def _functions(node: ast.AST) -> Iterator[ast.FunctionDef]:
+    """Yield the functions below a node; expressions, most of a tree, hold none."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef):
+            yield child
+        if isinstance(child, ast.stmt | ast.ExceptHandler):
+            yield from _functions(child)
 
 
 def _definition(function: Callable[..., Any]) -> ast.FunctionDef:
@@ -204,21 +213,28 @@ class _Walk(Expressions):
             self.assign(node.target.id, Value(types.int64, i))
             self.statements(node.body)
         i.add_incoming(b.add(i, step, flags=("nsw",)), b.block)
-        b.branch(head)
-        b.position_at_end(after)
+        self._close(head, before, after)
 
     def _while(self, node: ast.While) -> None:
         if node.orelse:
             self.beyond(node)
         b = self.builder
+        before = b.block
         head, body, after = (b.append_basic_block(n) for n in ("while", "do", "end"))
         b.branch(head)
         b.position_at_end(head)
         b.cbranch(self.truth(node.test), body, after)
         b.position_at_end(body)
         self.block(node.body)
-        b.branch(head)
-        b.position_at_end(after)
+        self._close(head, before, after)
+
+    def _close(self, head: ir.Block, before: ir.Block, after: ir.Block) -> None:
+        """Append the end of a loop, and move to its front what does not change."""
+        self.builder.branch(head)
+        self.builder.position_at_end(after)
+        blocks = self.whole.blocks
+        inside = [x for x in blocks[blocks.index(head) :] if x is not after]
+        hoist(inside, before, [slot.address for slot in self.slots.values()])
 
     def _if(self, node: ast.If) -> None:
         self.branches(

@@ -1,69 +1,100 @@
 """Offer the register tile of matrix products: its size, its address, when to pack.
 
 The tile (``gemm_ir.py``) and the copies of operands (``panel_ir.py``) are compiled once
-for a machine and loaded from the cache ever after. A contraction's kernel calls them
-through addresses in its args table (``gemm_calls.py``) and applies its fused epilogue
-to the small scratch that the tile wrote, while it is in the first-level cache.
+for a machine and loaded from the cache ever after. Each consists of pieces, a function
+for each height and width of a tile and for each way to copy, of which a program's sizes
+need some. A contraction's kernel finds them in a table of addresses, which its args
+table points to (``gemm_calls.py``), and applies its fused epilogue to the small scratch
+that the tile wrote, while it is in the first-level cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from functools import cache, partial
+from typing import Any
 
 import llvmlite.binding as llvm
+import numpy as np
 
 from . import native, unlocked
 from .frame_ir import write_frame
 from .gemm_ir import Shape, Writer, shape, write_tile
-from .panel_ir import write_gather, write_pack
+from .panel_ir import (
+    write_copy,
+    write_runs,
+    write_single,
+    write_transpose,
+    write_turned,
+)
 
-__all__ = ["Shape", "address", "prepare", "shape", "should_pack_a", "should_pack_b"]
+__all__ = [
+    "Shape",
+    "address",
+    "pieces",
+    "prepare",
+    "shape",
+    "should_pack_a",
+    "should_pack_b",
+    "table",
+]
 
-_WRITERS: dict[str, Callable[[Writer, str], None]] = {
-    "tile": write_tile,
-    "tile_rows": partial(write_tile, offsets=True),
-    "pack": write_pack,
-    "gather": write_gather,
-    "frame": write_frame,
+_COPIES = {
+    "pack": {"copy": write_copy, "transpose": write_transpose, "single": write_single},
+    "gather": {"runs": write_runs, "turned": write_turned},
+    "frame": {"whole": write_frame},
 }
-_pending: dict[tuple[str, str], native.Made] = {}
 
 
-def prepare(which: str, dtype: str) -> None:
-    """Begin to compile a function beside what this thread does next."""
-    key = _key(which, dtype)
-    if (which, dtype) not in _pending and not native.is_cached(key):
-        _pending[which, dtype] = native.in_background(partial(_build, which, dtype))
+def pieces(which: str, dtype: str) -> list[str]:
+    """Return the pieces of "tile", "tile_rows", "pack", "gather" or "frame"."""
+    return list(_COPIES[which]) if which in _COPIES else shape(dtype).pieces
+
+
+def prepare(which: str, dtype: str, piece: str) -> None:
+    """Begin to compile a piece beside what this thread does next."""
+    asked = _asked(which, dtype, piece)
+    if not native.is_at_hand(asked[0]):
+        native.begin(*asked)
 
 
 @cache
-def address(which: str, dtype: str = "float32") -> int:
-    """Return the address of "tile", "tile_rows", "pack", "gather" or "frame".
+def address(which: str, dtype: str, piece: str) -> int:
+    """Return the address of a piece, which is compiled if need be."""
+    return native.load(*_asked(which, dtype, piece)).address
 
-    It is compiled if need be.
+
+def table(which: str, dtype: str, needed: Iterable[str]) -> int:
+    """Return the address of the table of pieces, in which those needed stand.
+
+    It lives as long as the process, and holds what anybody has needed so far.
     """
-    found = native.load(
-        _key(which, dtype),
-        _symbol(which, dtype),
-        partial(_build, which, dtype),
-        f"gemm {which}",
-        _pending.get((which, dtype)),
-    )
-    return found.address
+    known, found = pieces(which, dtype), _table(which, dtype)
+    for piece in needed:
+        found[known.index(piece)] = address(which, dtype, piece)
+    return int(found.ctypes.data)
 
 
-def _key(which: str, dtype: str) -> str:
-    return native.content_key("gemm", dtype, which)
+@cache
+def _table(which: str, dtype: str) -> np.ndarray[Any, Any]:
+    return np.zeros(len(pieces(which, dtype)), np.int64)
 
 
-def _symbol(which: str, dtype: str) -> str:
-    return f"graphc_{_key(which, dtype)}"
+def _asked(which: str, dtype: str, piece: str) -> tuple[str, str, native.Build, str]:
+    """Return what `native` is asked for: a key, a symbol, what builds it, a name."""
+    key = native.content_key("gemm", dtype, which, piece)
+    symbol = f"graphc_{key}"
+    build = partial(_build, symbol, which, dtype, piece)
+    return key, symbol, build, f"gemm {which} {piece}"
 
 
-def _build(which: str, dtype: str) -> llvm.ModuleRef:
+def _build(symbol: str, which: str, dtype: str, piece: str) -> llvm.ModuleRef:
     writer = Writer(shape(dtype))
-    _WRITERS[which](writer, _symbol(which, dtype))
+    if which in _COPIES:
+        _COPIES[which][piece](writer, symbol)
+    else:
+        height, vectors = map(int, piece.split("x"))
+        write_tile(writer, symbol, height, vectors, offsets=which == "tile_rows")
     # There is nothing to optimise: without LLVM's passes the loops are the same and
     # compiling takes half the time.
     return unlocked.parse(str(writer.module))

@@ -1,18 +1,21 @@
 """Call the register tile and the panel copy from a kernel, through their addresses.
 
-The addresses come in the kernel's args table (`gemm.tile_address`,
-`gemm.pack_address`): were the functions linked into each kernel, LLVM would compile
-them again there.
+They stand in tables (`gemm.table`), whose addresses come in the kernel's args table:
+were the functions linked into each kernel, LLVM would compile them again there. Which
+piece of a table is called depends on sizes and strides.
 Pointers are typed, as those that the vector operations take.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
+
+from .gemm_ir import shape
 
 _WORD = ir.IntType(64)
 
@@ -29,10 +32,29 @@ def at(typing, pointer, i):  # type: ignore[no-untyped-def]
     return pointer(pointer, types.int64), codegen
 
 
-def call_pointer(pattern: str, kinds: tuple[Any, ...]) -> Any:
+# From a builder, the first pointer's type and the arguments of a call: where in its
+# table a piece stands, and the arguments that the piece takes.
+Choose = Callable[[Any, Any, Sequence[Any]], tuple[Any, Sequence[Any]]]
+
+
+def call_at(b: Any, table: Any, place: Any, values: Sequence[Any]) -> None:
+    """Append a call of the function at a place in a table of addresses."""
+    entry = b.gep(b.inttoptr(table, _WORD.as_pointer()), [place])
+    call_function(b, [b.load(entry), *values])
+
+
+def call_function(b: Any, args: Sequence[Any]) -> None:
+    """Append a call of the function whose address is the first argument."""
+    kind = ir.FunctionType(ir.VoidType(), [value.type for value in args[1:]])
+    b.call(b.inttoptr(args[0], kind.as_pointer()), args[1:])
+
+
+def call_pointer(
+    pattern: str, kinds: tuple[Any, ...], call: Any = call_function
+) -> Any:
     """Return the typing and code of a call; ``pattern`` has p for a pointer, i else.
 
-    The first argument is the function's address.
+    call: appends it, from a builder and the arguments.
     """
     if len(kinds) != len(pattern):
         return None
@@ -43,15 +65,51 @@ def call_pointer(pattern: str, kinds: tuple[Any, ...]) -> Any:
         chosen.append(kind if letter == "p" else types.int64)
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        function = ir.FunctionType(ir.VoidType(), [value.type for value in args[1:]])
-        builder.call(builder.inttoptr(args[0], function.as_pointer()), args[1:])
+        call(builder, args)
         return context.get_dummy_value()
 
     return types.void(*chosen), codegen
 
 
+def call_piece(pattern: str, kinds: tuple[Any, ...], choose: Choose) -> Any:
+    """Return the same of a piece, whose table's address is the first argument."""
+
+    def call(builder: ir.IRBuilder, args: Sequence[Any]) -> None:
+        place, values = choose(builder, kinds[1], args[1:])
+        call_at(builder, args[0], place, values)
+
+    return call_pointer(pattern, kinds, call)
+
+
+def _of_tile(b: Any, pointer: Any, args: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
+    """Choose a tile by its rows and columns; see `Shape.pieces`."""
+    *left, rows, right, sb_k, k, cols, adds = args
+    size = shape(pointer.dtype.name)
+    before = b.udiv(b.sub(cols, _WORD(1)), _WORD(size.lanes))
+    place = b.add(rows, b.mul(before, _WORD(size.rows)))
+    long = b.icmp_signed(">", cols, _WORD(size.columns))
+    return b.select(long, _WORD(0), place), [*left, right, sb_k, k, cols, adds]
+
+
+def of_pack(b: Any, _: Any, args: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
+    """Choose a way to copy a panel, by its strides."""
+    _, _, _, sb_k, sb_j, _, _ = args
+    one = _WORD(1)
+    way = b.select(b.icmp_signed("==", sb_k, one), one, _WORD(2))
+    return b.select(b.icmp_signed("==", sb_j, one), _WORD(0), way), args
+
+
+def _of_gather(b: Any, _: Any, args: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
+    *given, turn = args
+    return b.zext(b.icmp_signed("!=", turn, _WORD(0)), _WORD), given
+
+
+def _of_frame(_b: Any, _: Any, args: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
+    return _WORD(0), args
+
+
 @intrinsic
-def tile(typing, function, c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate):  # type: ignore[no-untyped-def]
+def tile(typing, table, c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate):  # type: ignore[no-untyped-def]
     """Compute a tile of a matrix product.
 
     Math:    c[i sc + j] (+)= sum_p a[i sa_i + p sa_k] b[p sb_k + j],
@@ -60,12 +118,12 @@ def tile(typing, function, c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumul
     Strides count elements. Nothing beyond rows, k and cols is written, or read but for
     b, whose rows are whole vectors.
     """
-    kinds = (function, c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate)
-    return call_pointer("ipipiiipiiii", kinds)
+    kinds = (table, c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate)
+    return call_piece("ipipiiipiiii", kinds, _of_tile)
 
 
 @intrinsic
-def tile_rows(typing, function, c, sc, a, across, deep, rows, b, sb_k, k, cols, adds):  # type: ignore[no-untyped-def]
+def tile_rows(typing, table, c, sc, a, across, deep, rows, b, sb_k, k, cols, adds):  # type: ignore[no-untyped-def]
     """Compute a tile whose rows lie where two tables of offsets say.
 
     Math:    c[i sc + j] (+)= sum_p a[across[i] + deep[p]] b[p sb_k + j],
@@ -73,12 +131,12 @@ def tile_rows(typing, function, c, sc, a, across, deep, rows, b, sb_k, k, cols, 
 
     across and deep are addresses of int64 offsets in elements.
     """
-    kinds = (function, c, sc, a, across, deep, rows, b, sb_k, k, cols, adds)
-    return call_pointer("ipipiiipiiii", kinds)
+    kinds = (table, c, sc, a, across, deep, rows, b, sb_k, k, cols, adds)
+    return call_piece("ipipiiipiiii", kinds, _of_tile)
 
 
 @intrinsic
-def gather_panel(typing, function, to, width, b, deep, k, across, cols, turn):  # type: ignore[no-untyped-def]
+def gather_panel(typing, table, to, width, b, deep, k, across, cols, turn):  # type: ignore[no-untyped-def]
     """Copy a panel whose elements lie where two tables of offsets say.
 
     Math:    to[p width + j] = b[deep[p] + across[j]] for p < k, j < cols <= width
@@ -86,23 +144,24 @@ def gather_panel(typing, function, to, width, b, deep, k, across, cols, turn):  
     deep and across are addresses of int64 offsets in elements. Neighbours are copied as
     vectors: those across the panel, or, if turn is not 0, those along p.
     """
-    kinds = (function, to, width, b, deep, k, across, cols, turn)
-    return call_pointer("ipipiiiii", kinds)
+    kinds = (table, to, width, b, deep, k, across, cols, turn)
+    return call_piece("ipipiiiii", kinds, _of_gather)
 
 
 @intrinsic
-def pack(typing, function, to, width, b, sb_k, sb_j, k, cols):  # type: ignore[no-untyped-def]
+def pack(typing, table, to, width, b, sb_k, sb_j, k, cols):  # type: ignore[no-untyped-def]
     """Copy a panel of k x cols elements to k x width contiguous ones, padded with 0.
 
     Math:    to[p width + j] = b[p sb_k + j sb_j] for p < k, j < cols <= width
 
     ``width`` is a multiple of the vector's lanes. It is fast where sb_j or sb_k is 1.
     """
-    return call_pointer("ipipiiii", (function, to, width, b, sb_k, sb_j, k, cols))
+    kinds = (table, to, width, b, sb_k, sb_j, k, cols)
+    return call_piece("ipipiiii", kinds, of_pack)
 
 
 @intrinsic
-def fill_frame(typing, function, to, width, a, lines, n, low, step, size):  # type: ignore[no-untyped-def]
+def fill_frame(typing, table, to, width, a, lines, n, low, step, size):  # type: ignore[no-untyped-def]
     """Copy the lines of a tensor into a frame of zeros.
 
     Math:    to[r width + low + i step] = a[lines[r] + i] for i < size, where
@@ -110,5 +169,5 @@ def fill_frame(typing, function, to, width, a, lines, n, low, step, size):  # ty
 
     lines is the address of int64 offsets in elements.
     """
-    kinds = (function, to, width, a, lines, n, low, step, size)
-    return call_pointer("ipipiiiii", kinds)
+    kinds = (table, to, width, a, lines, n, low, step, size)
+    return call_piece("ipipiiiii", kinds, _of_frame)

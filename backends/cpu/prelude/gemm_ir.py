@@ -2,26 +2,25 @@
 
 Numba has no part in this: the function is made of vectors whose number depends on the
 target, which is easier to say in a loop over LLVM's builder than in Python source, and
-it is compiled once, whatever the network.
+it is compiled once, whatever the network. There is a function for each number of rows
+and of vectors of columns, so a ragged edge costs what it computes:
 
-    tile(c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate)
+    tile_HxV(c, sc, a, sa_i, sa_k, b, sb_k, k, cols, accumulate)
 
         c[i * sc + j] (+)= sum over p < k of a[i * sa_i + p * sa_k] * b[p * sb_k + j]
-        for i < rows <= MR and j < cols <= NR, or for a single row of cols <= 2 NR
+        for i < H and j < cols, of which the last vector of V has 1 or more
 
-    It writes no more than that. It reads whole vectors of b, past cols, unless there is
-    a single row.
+It writes no more than that. It reads whole vectors of b, past cols, unless there is a
+single row. That may be twice as long as others.
 
-tile_rows(c, sc, a, across, deep, rows, b, sb_k, k, cols, accumulate)
+tile_rows_HxV(c, sc, a, across, deep, b, sb_k, k, cols, accumulate)
 
     The same of a[across[i] + deep[p]], two tables of offsets: of windows that are read
     where they lie. What is broadcast need not have neighbours.
 
-    There is a loop for each number of rows and of vectors of columns, so a ragged edge
-    costs what it computes. A loop keeps the whole tile in registers: for each p it
-    loads the columns of b once and broadcasts each element of a. Where a small tile
-    has too few accumulators to hide an FMA's latency, it keeps several sets and takes
-    several p a turn.
+    A function keeps the whole tile in registers: for each p it loads the columns of b
+    once and broadcasts each element of a. Where a small tile has too few accumulators
+    to hide an FMA's latency, it keeps several sets and takes several p a turn.
 """
 
 from __future__ import annotations
@@ -56,6 +55,17 @@ class Shape:
     def columns(self) -> int:
         """Return NR, the width of the tile, of its scratch and of a packed panel."""
         return self.vectors * self.lanes
+
+    @property
+    def pieces(self) -> list[str]:
+        """Return the tiles by height and vectors, as HxV, in the order of a table.
+
+        The long row comes first.
+        """
+        sizes = [(1, 2 * self.vectors)]
+        for vectors in range(1, self.vectors + 1):
+            sizes += [(height, vectors) for height in range(1, self.rows + 1)]
+        return [f"{height}x{vectors}" for height, vectors in sizes]
 
     @property
     def row_columns(self) -> int:
@@ -121,13 +131,10 @@ class Writer:
         return ir.Function(self.module, ir.FunctionType(result, types), name)
 
     def function(
-        self, name: str, types: list[ir.Type], *, private: bool = False
+        self, name: str, types: list[ir.Type]
     ) -> tuple[ir.Function, ir.IRBuilder]:
         """Begin a function; return it and a builder at its start."""
         function = self.declare(name, ir.VoidType(), types)
-        if private:
-            function.linkage = "internal"
-            function.attributes.add("noinline")
         function.attributes.add("nounwind")
         return function, ir.IRBuilder(function.append_basic_block("entry"))
 
@@ -238,43 +245,15 @@ def counting(
 # --- the tile ----------------------------------------------------------------------
 
 
-def write_tile(w: Writer, symbol: str, *, offsets: bool = False) -> None:
-    """Write the exported function, which chooses among the loops.
+def write_tile(
+    w: Writer, symbol: str, height: int, vectors: int, *, offsets: bool = False
+) -> None:
+    """Write the exported function for ``height`` rows and ``vectors`` vectors.
 
-    offsets: whether it is `tile_rows`, whose strides of a are addresses of tables.
+    offsets: whether it is of `tile_rows`, whose strides of a are addresses of tables.
     """
     p, i = w.pointer, WORD
-    function, b = w.function(symbol, [p, i, p, i, i, i, p, i, i, i, i])
-    c, sc, a, sa_i, sa_k, rows, bp, sb_k, k, cols, accumulate = function.args
-    shared = [c, sc, a, sa_i, sa_k, bp, sb_k, k, cols, accumulate]
-    whole = b.udiv(b.sub(cols, i(1)), i(w.tile.lanes))
-    choice = b.add(rows, b.mul(whole, i(w.tile.rows)))
-    long = b.icmp_signed(">", cols, i(w.tile.columns))
-    choice = b.select(long, i(0), choice)
-    default = function.append_basic_block("none")
-    switch = b.switch(choice, default)
-    cases = [(0, 1, 2 * w.tile.vectors)]
-    for vectors in range(1, w.tile.vectors + 1):
-        for height in range(1, w.tile.rows + 1):
-            cases.append((height + (vectors - 1) * w.tile.rows, height, vectors))
-    for case, height, vectors in cases:
-        loop = write_loop(w, height, vectors, offsets)
-        block = function.append_basic_block(f"rows_{height}x{vectors}")
-        switch.add_case(i(case), block)
-        b.position_at_end(block)
-        b.call(loop, shared, tail=True)
-        b.ret_void()
-    b.position_at_end(default)
-    b.ret_void()
-
-
-def write_loop(
-    w: Writer, height: int, vectors: int, offsets: bool = False
-) -> ir.Function:
-    """Write the loop over k of a tile of ``height`` rows and ``vectors`` vectors."""
-    p, i = w.pointer, WORD
-    name = f"tile_{height}x{vectors}"
-    function, b = w.function(name, [p, i, p, i, i, p, i, i, i, i], private=True)
+    function, b = w.function(symbol, [p, i, p, i, i, p, i, i, i, i])
     c, sc, a, sa_i, sa_k, bp, sb_k, k, cols, accumulate = function.args
     # Two FMA units, four cycles each: eight sums must be on the way at any time.
     sets = 1 << (-(-8 // (height * vectors)) - 1).bit_length()
@@ -366,4 +345,3 @@ def write_loop(
     for cell, value in zip(cells, total, strict=True):
         w.store(b, value, start(*cell), masks[cell[1]])
     b.ret_void()
-    return function

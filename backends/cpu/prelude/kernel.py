@@ -27,7 +27,7 @@ import importlib.util
 import sys
 import types
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -62,7 +62,6 @@ class Kernel:
         self.__doc__, self.__name__ = function.__doc__, function.__name__
         self._native: native.Native | None = None
         self._key: str | None = None
-        self._made: native.Made | None = None
 
     def __repr__(self) -> str:
         """Return the kernel's name in brackets."""
@@ -113,41 +112,42 @@ class Kernel:
 
     def begin(self) -> None:
         """Write LLVM IR now, and compile it beside what this thread does next."""
-        known = self._native or self._made or _LOADED.get(self.key)
-        if known is None and not native.is_cached(self.key):
-            module = self._lowered(self.symbol)
-            self._made = native.in_background(lambda: self._optimized(module))
+        known = self._native or _LOADED.get(self.key)
+        if known is None and not native.is_at_hand(self.key):
+            build = partial(self._optimized, *self._lowered(self.symbol))
+            native.begin(self.key, self.symbol, build, self.name)
 
-    def _lowered(self, symbol: str) -> ModuleRef:
+    def _lowered(self, symbol: str) -> tuple[ModuleRef, bool]:
+        """Return the module as it is written, and whether Numba wrote it."""
         from . import direct
         from .expressions import Beyond
 
         asked = self.function, self.arguments, self.returns, symbol
         try:
-            return direct.lower(*asked)
+            return direct.lower(*asked), False
         except Beyond:
             from . import frontend
 
-            return frontend.lower(*asked)
+            return frontend.lower(*asked), True
 
-    def _optimized(self, module: ModuleRef) -> ModuleRef:
-        native.optimize(module, vectorize=self.vectorize, unroll=self.unroll)
+    def _optimized(self, module: ModuleRef, numbas: bool) -> ModuleRef:
+        thorough = numbas or self.vectorize or self.unroll
+        native.optimize(
+            module, vectorize=self.vectorize, unroll=self.unroll, thorough=thorough
+        )
         return module
 
     def module(self, symbol: str = "") -> ModuleRef:
         """Return the optimised LLVM module, in which the kernel is named ``symbol``."""
-        return self._optimized(self._lowered(symbol or self.symbol))
+        return self._optimized(*self._lowered(symbol or self.symbol))
 
     def _load(self) -> native.Native:
         if self._native is None:
-            with native.LOCK:
-                known = _LOADED.get(self.key)
-                if known is None:
-                    known = native.load(
-                        self.key, self.symbol, self.module, self.name, self._made
-                    )
-                    _LOADED[self.key] = known
-                self._native = known
+            known = _LOADED.get(self.key)
+            if known is None:
+                self.begin()
+                known = native.load(self.key, self.symbol, self.module, self.name)
+            self._native = _LOADED.setdefault(self.key, known)
         return self._native
 
 

@@ -29,7 +29,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -42,8 +42,7 @@ from .processor import target as target
 
 MAGIC = b"graphc-object-1\n"
 
-# LLVM's tables are not safe under threads, and a second thread that wants the same
-# kernel should wait for it rather than compile it again.
+# The tables of LLVM's that hold what is loaded are not safe under threads.
 LOCK = threading.RLock()
 
 
@@ -52,6 +51,7 @@ def _after_fork() -> None:
     global LOCK
     LOCK = threading.RLock()
     _workers.cache_clear()  # their threads stayed in the parent
+    _begun.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -118,13 +118,23 @@ def data_layout() -> str:
     return str(_own.machine.target_data)
 
 
+# What a kernel needs that spells out its vectors, accumulators and masks, and whose
+# loops hold nothing that could stand in front of them (`hoisting.py`): LLVM's usual
+# pipeline takes five times as long and makes the same of it.
+_TIDYING = ("always_inliner", "sroa", "instruction_combine", "simplify_cfg", "new_gvn")
+
+
 def optimize(
-    module: llvm.ModuleRef, *, vectorize: bool = False, unroll: bool = False
+    module: llvm.ModuleRef,
+    *,
+    vectorize: bool = False,
+    unroll: bool = False,
+    thorough: bool = False,
 ) -> None:
     """Optimise ``module`` in place.
 
-    Kernels spell out their vectors and accumulators, so LLVM's loop vectoriser and
-    unroller find little to do, and without them compiling takes half the time.
+    thorough: by LLVM's usual pipeline, which Numba's code needs; even so without its
+    loop vectoriser and unroller, unless they are asked for: they take half the time.
     """
     options = llvm.create_pipeline_tuning_options()
     options.speed_level = 2
@@ -133,7 +143,13 @@ def optimize(
     options.loop_interleaving = vectorize
     options.loop_unrolling = unroll
     builder = llvm.create_pass_builder(_own.machine, options)
-    unlocked.run_passes(builder.getModulePassManager(), module, builder)
+    if thorough:
+        manager = builder.getModulePassManager()
+    else:
+        manager = llvm.create_new_module_pass_manager()
+        for name in _TIDYING:
+            getattr(manager, f"add_{name}_pass")()
+    unlocked.run_passes(manager, module, builder)
 
 
 def assembly(module: llvm.ModuleRef) -> str:
@@ -152,7 +168,7 @@ def find(key: str, symbol: str) -> Native | None:
         return Native(address, True, time.perf_counter() - started)
 
 
-def compile_object(build: Callable[[], llvm.ModuleRef]) -> tuple[list[str], bytes]:
+def compile_object(build: Build) -> tuple[list[str], bytes]:
     """Return the object file of what ``build`` returns, and the functions it needs.
 
     It holds no lock, so threads may compile while another runs a front end.
@@ -166,17 +182,42 @@ def compile_object(build: Callable[[], llvm.ModuleRef]) -> tuple[list[str], byte
     return needs, unlocked.emit_object(_own.machine, module)
 
 
-Made = Callable[[], tuple[list[str], bytes]]
+Build = Callable[[], llvm.ModuleRef]
+_begun: dict[str, Future[Native]] = {}
 
 
-def in_background(build: Callable[[], llvm.ModuleRef]) -> Made:
-    """Begin to compile what ``build`` returns beside what this thread does next.
+def begin(key: str, symbol: str, build: Build, name: str) -> Future[Native]:
+    """Compile, link and keep what `load` will ask for, beside what this thread does.
 
     Most of that is LLVM's work, during which Python runs on, and other threads compile
-    too: a cold start gets shorter by what they and the front ends do meanwhile. The
-    result waits for the object file.
+    too: a cold start gets shorter by what they and the front ends do meanwhile. It is
+    done once, whoever else asks for it before it is there.
     """
-    return _workers().submit(compile_object, build).result
+    with LOCK:
+        if key not in _begun:
+            _begun[key] = _workers().submit(_make, key, symbol, build, name)
+        return _begun[key]
+
+
+def _make(key: str, symbol: str, build: Build, name: str) -> Native:
+    started = time.perf_counter()
+    needs, machine_code = compile_object(build)
+    with LOCK:
+        address = _link(needs, machine_code, symbol)
+    if not address:
+        missing = [need for need in needs if not llvm.address_of_symbol(need)]
+        raise NativeError(
+            f"kernel {name}: this process has no function {', '.join(missing)}, "
+            "which its code calls; write it with the prelude's operations"
+        )
+    _write(key, needs, machine_code)
+    return Native(address, False, time.perf_counter() - started)
+
+
+def is_at_hand(key: str) -> bool:
+    """Tell whether ``key`` has a file in the cache, sound or not, or will have one."""
+    folder = cache_folder()
+    return key in _begun or (folder is not None and (folder / f"{key}.o").exists())
 
 
 @cache
@@ -185,41 +226,19 @@ def _workers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(count, 8), thread_name_prefix="graphc-compile")
 
 
-def load(
-    key: str,
-    symbol: str,
-    build: Callable[[], llvm.ModuleRef],
-    name: str,
-    made: Made | None = None,
-) -> Native:
+def load(key: str, symbol: str, build: Build, name: str) -> Native:
     """Return the function ``symbol``, from the cache or from what ``build`` returns.
 
-    ``key`` names the code's file in the cache; with an empty key nothing is cached.
-    ``build`` returns an optimised module. ``name`` is for messages. ``made`` returns
-    the object file where it is being compiled already.
+    ``key`` names the code's file in the cache. ``build`` returns an optimised module.
+    ``name`` is for messages.
     """
-    with LOCK:
-        found = find(key, symbol) if key else None
-        if found is not None:
-            return found
-        started = time.perf_counter()
-        needs, machine_code = made() if made is not None else compile_object(build)
-        address = _link(needs, machine_code, symbol)
-        if not address:
-            missing = [need for need in needs if not llvm.address_of_symbol(need)]
-            raise NativeError(
-                f"kernel {name}: this process has no function {', '.join(missing)}, "
-                "which its code calls; write it with the prelude's operations"
-            )
-        if key:
-            _write(key, needs, machine_code)
-        return Native(address, False, time.perf_counter() - started)
-
-
-def is_cached(key: str) -> bool:
-    """Tell whether the cache has a file for ``key``, sound or not."""
-    folder = cache_folder()
-    return folder is not None and (folder / f"{key}.o").exists()
+    found = None if key in _begun else find(key, symbol)
+    if found is not None:
+        return found
+    try:
+        return begin(key, symbol, build, name).result()
+    finally:
+        _begun.pop(key, None)
 
 
 def _link(needs: list[str], machine_code: bytes, symbol: str) -> int:

@@ -5,15 +5,16 @@ pack(to, width, b, sb_k, sb_j, k, cols)
     to[p * width + j] = b[p * sb_k + j * sb_j] if j < cols else 0
     for p < k and j < width, a multiple of the vector's lanes
 
-Rows of b are copied as vectors if sb_j is 1 and transposed in registers, a square
-of vectors at a time, if sb_k is 1.
+    copy         if sb_j is 1: rows of b, as vectors
+    transpose    if sb_k is 1: in registers, a square of vectors at a time
+    single       element by element
 
-gather(to, width, b, deep, k, across, cols, turn)
+gather(to, width, b, deep, k, across, cols)
 
     to[p * width + j] = b[deep[p] + across[j]] for p < k and j < cols
 
-Offsets that follow each other are copied as a vector: those of `across`, or, if
-turn is not 0, those of `deep`, a square of vectors at a time.
+    runs         offsets of `across` that follow each other are copied as a vector
+    turned       those of `deep` are, a square of vectors at a time
 """
 
 from __future__ import annotations
@@ -28,32 +29,15 @@ from .gemm_ir import WORD, Writer, counting
 # --- matrices ------------------------------------------------------------------------
 
 
-def write_pack(w: Writer, symbol: str) -> None:
-    """Write the exported function, which chooses among three ways to copy."""
-    p, i = w.pointer, WORD
-    function, b = w.function(symbol, [p, i, p, i, i, i, i])
-    _, _, _, sb_k, sb_j, _, _ = function.args
-    ways = [
-        (b.icmp_signed("==", sb_j, i(1)), _write_copy(w)),
-        (b.icmp_signed("==", sb_k, i(1)), _write_transpose(w)),
-        (ir.IntType(1)(1), _write_single(w)),
-    ]
-    for condition, way in ways:
-        with b.if_then(condition):
-            b.call(way, function.args)
-            b.ret_void()
-    b.ret_void()
-
-
 def _pack_function(w: Writer, name: str) -> tuple[ir.Function, ir.IRBuilder]:
     p, i = w.pointer, WORD
-    return w.function(name, [p, i, p, i, i, i, i], private=True)
+    return w.function(name, [p, i, p, i, i, i, i])
 
 
-def _write_copy(w: Writer) -> ir.Function:
+def write_copy(w: Writer, symbol: str) -> None:
     """Write the copy of rows that are contiguous, as many vectors as a tile has."""
     i, lanes = WORD, w.tile.lanes
-    function, b = _pack_function(w, "pack_copy")
+    function, b = _pack_function(w, symbol)
     to, width, source, sb_k, _, k, cols = function.args
     begin: ir.Value = i(0)
     for count in (w.tile.vectors, 1):
@@ -70,14 +54,13 @@ def _write_copy(w: Writer) -> ir.Function:
                 following += [b.gep(out, [width]), b.gep(row, [sb_k])]
         begin = end
     b.ret_void()
-    return function
 
 
-def _write_transpose(w: Writer) -> ir.Function:
+def write_transpose(w: Writer, symbol: str) -> None:
     """Write the copy of columns that are contiguous: squares, turned in registers."""
     i = WORD
     lanes = w.tile.lanes
-    function, b = _pack_function(w, "pack_transpose")
+    function, b = _pack_function(w, symbol)
     to, width, source, _, sb_j, k, cols = function.args
     whole = b.and_(k, i(-lanes))
     rest = b.sub(k, whole)
@@ -91,7 +74,6 @@ def _write_transpose(w: Writer) -> ir.Function:
             at = b.gep(to, [b.add(b.mul(whole, width), first)])
             _write_square(w, b, rows, whole, at, width, valid, rest)
     b.ret_void()
-    return function
 
 
 def _columns(
@@ -154,10 +136,10 @@ def _transposed(b: ir.IRBuilder, vectors: list[ir.Value]) -> list[ir.Value]:
     return vectors
 
 
-def _write_single(w: Writer) -> ir.Function:
+def write_single(w: Writer, symbol: str) -> None:
     """Write the copy of elements one by one, for strides that are both not 1."""
     i = WORD
-    function, b = _pack_function(w, "pack_single")
+    function, b = _pack_function(w, symbol)
     to, width, source, sb_k, sb_j, k, cols = function.args
     zero = ir.Constant(w.element, 0.0)
     with counting(b, i(0), k, 1, []) as (index, _, _):
@@ -168,36 +150,25 @@ def _write_single(w: Writer) -> ir.Function:
         with counting(b, cols, width, 1, []) as (j, _, _):
             b.store(zero, b.gep(out, [j]))
     b.ret_void()
-    return function
 
 
 # --- windows -------------------------------------------------------------------------
 
 
-def write_gather(w: Writer, symbol: str) -> None:
-    """Write the exported function, which chooses where neighbours are looked for."""
+def _gather_function(w: Writer, name: str) -> tuple[ir.IRBuilder, list[ir.Value]]:
+    """Begin a function; return its arguments too, the tables among them as pointers."""
     p, i = w.pointer, WORD
-    kinds = [p, i, p, i, i, i, i, i]
-    function, b = w.function(symbol, kinds)
-    to, width, source, deep, k, across, cols, turn = function.args
-    table = i.as_pointer()
-    shared = [
-        *(to, width, source, b.inttoptr(deep, table), k),
-        *(b.inttoptr(across, table), cols),
-    ]
-    inner = [p, i, p, table, i, table, i]
-    with b.if_then(b.icmp_signed("!=", turn, i(0))):
-        b.call(_write_turned(w, inner), shared)
-        b.ret_void()
-    b.call(_write_runs(w, inner), shared)
-    b.ret_void()
+    function, b = w.function(name, [p, i, p, i, i, i, i])
+    to, width, source, deep, k, across, cols = function.args
+    tables = (b.inttoptr(x, i.as_pointer()) for x in (deep, across))
+    deep, across = tables
+    return b, [to, width, source, deep, k, across, cols]
 
 
-def _write_runs(w: Writer, kinds: list[ir.Type]) -> ir.Function:
+def write_runs(w: Writer, symbol: str) -> None:
     """Write the copy of a panel whose neighbours lie across it."""
     i = WORD
-    function, b = w.function("gather_runs", kinds, private=True)
-    to, width, source, deep, k, across, cols = function.args
+    b, (to, width, source, deep, k, across, cols) = _gather_function(w, symbol)
     with _runs(w, b, across, cols) as (j, count):
         mask = w.lanes_below(b, count)
         start = b.gep(source, [b.load(b.gep(across, [j]))])
@@ -207,14 +178,12 @@ def _write_runs(w: Writer, kinds: list[ir.Type]) -> ir.Function:
             w.store(b, w.load(b, at, mask), out, mask)
             following += [b.gep(out, [width])]
     b.ret_void()
-    return function
 
 
-def _write_turned(w: Writer, kinds: list[ir.Type]) -> ir.Function:
+def write_turned(w: Writer, symbol: str) -> None:
     """Write the copy of a panel whose neighbours lie along p: squares, transposed."""
     i, lanes = WORD, w.tile.lanes
-    function, b = w.function("gather_turned", kinds, private=True)
-    to, width, source, deep, k, across, cols = function.args
+    b, (to, width, source, deep, k, across, cols) = _gather_function(w, symbol)
     with counting(b, i(0), cols, lanes, []) as (first, _, _):
         rows = _columns(w, b, source, first, cols, lambda j: b.load(b.gep(across, [j])))
         valid = w.lanes_below(b, b.sub(cols, first))
@@ -228,7 +197,6 @@ def _write_turned(w: Writer, kinds: list[ir.Type]) -> ir.Function:
                 with part:
                     _write_square(w, b, rows, p0, at, width, valid, count)
     b.ret_void()
-    return function
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from .gemm_calls import call_at, of_pack
+
 WORD = ir.IntType(64)
 
 
@@ -143,9 +145,10 @@ def fetch(typing, pack_at, copied, fresh, to, width, source, deep, across, k, n)
         copies = builder.icmp_signed("!=", copied, _word(0))
         begins = builder.and_(copies, fresh)
         with builder.if_then(begins):
-            values = [to, width, source, deep, across, k, n]
-            kind = ir.FunctionType(ir.VoidType(), [v.type for v in values])
-            builder.call(builder.inttoptr(pack_at, kind.as_pointer()), values)
+            place, values = of_pack(
+                builder, to, (to, width, source, deep, across, k, n)
+            )
+            call_at(builder, pack_at, place, values)
         return _tuple(
             context,
             builder,

@@ -150,9 +150,10 @@ def main() -> None:
             wrong[name] = differs
     made_for = native.target()
     tiles = [
-        native.assembly(gemm._build(which, dtype))
+        native.assembly(gemm._build("piece", which, dtype, piece))
         for which in ("tile", "pack", "gather")
         for dtype in ("float32", "float64")
+        for piece in gemm.pieces(which, dtype)
     ]
     found = {
         "cpu": made_for.cpu,

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from textwrap import dedent
 
@@ -26,6 +30,14 @@ SCRIPT = dedent("""
     print([k.from_cache for k in step.kernels])
     print(all(k.llvm and k.file.endswith(".py") for k in step.kernels))
 """)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[Path]:
+    """Use an empty cache folder."""
+    native.set_cache_folder(tmp_path)
+    yield tmp_path
+    native._folder.clear()
 
 
 def run_script(folder: Path) -> list[str]:
@@ -88,6 +100,24 @@ def test_threads_compile_at_once() -> None:
         native.optimize(module)
         return module
 
-    waiting = [native.in_background(lambda t=t: build(t)) for t in texts]
-    together = [made() for made in waiting]
-    assert together == [native.compile_object(lambda t=t: build(t)) for t in texts]
+    builds = [partial(build, text) for text in texts]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(native.compile_object, builds))
+    assert together == [native.compile_object(build) for build in builds]
+
+
+def test_what_several_threads_want_is_compiled_once(cache: Path) -> None:
+    built = []
+
+    def build() -> llvm.ModuleRef:
+        built.append(1)
+        time.sleep(0.05)
+        return unlocked.parse("define void @once() { ret void }")
+
+    def load(_: int) -> native.Native:
+        return native.load("once", "once", build, "once")
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(load, range(4)))
+    assert built == [1]
+    assert len({f.address for f in found}) == 1

@@ -71,7 +71,8 @@ def run_dense_relu(x, w, b, *, packed: bool, nt: int = 1) -> np.ndarray:
     scratch = aligned_words(nt * MR * NR)
     panel = aligned_words(nt * k * NR + 16)
     args = np.zeros(16, np.int64)
-    args[:2] = gemm.address("tile"), gemm.address("pack")
+    for i, which in enumerate(("tile", "pack")):
+        args[i] = gemm.table(which, "float32", gemm.pieces(which, "float32"))
     args[2:8] = [array.ctypes.data for array in (scratch, panel, x, w, b, out)]
     args[8:15] = [m, n, k, *elements(x), *elements(w)]
     args[15] = packed
@@ -133,7 +134,7 @@ def test_nan_and_infinity_reach_the_output():
 @pytest.mark.parametrize("step", [1, 2, 3])
 @pytest.mark.parametrize("low", [-4, 0, 1, 20])
 def test_a_frame_is_zeros_but_for_the_lines_that_stand_in_it(low, step, dtype):
-    function = native.c_function(gemm.address("frame", dtype), 8)
+    function = native.c_function(gemm.address("frame", dtype, "whole"), 8)
     rng = np.random.default_rng(7)
     image = rng.standard_normal((6, 40)).astype(dtype)
     lines = np.array([-1, 80, 0, -1, 40], np.int64)
@@ -152,11 +153,19 @@ def test_a_frame_is_zeros_but_for_the_lines_that_stand_in_it(low, step, dtype):
 # --- the two functions by themselves -----------------------------------------------
 
 
+def a_tile(which, dtype, rows, cols):
+    """Return the tile of so many rows and columns."""
+    shape = gemm.shape(dtype)
+    long = cols > shape.columns
+    vectors = 2 * shape.vectors if long else -(-cols // shape.lanes)
+    return native.c_function(gemm.address(which, dtype, f"{rows}x{vectors}"), 10)
+
+
 def call_tile(c, a, b, rows, cols, k, accumulate=0):
-    function = native.c_function(gemm.address("tile", str(a.dtype)), 11)
+    function = a_tile("tile", str(a.dtype), rows, cols)
     (sa_i, sa_k), (sb_k, _) = elements(a), elements(b)
     (sc, _), pointers = elements(c), [array.ctypes.data for array in (c, a, b)]
-    left, right = (pointers[1], sa_i, sa_k, rows), (pointers[2], sb_k, k, cols)
+    left, right = (pointers[1], sa_i, sa_k), (pointers[2], sb_k, k, cols)
     function(pointers[0], sc, *left, *right, accumulate)
 
 
@@ -181,7 +190,6 @@ def test_tile_of_every_height_and_width(dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_tile_of_rows_that_lie_where_tables_say(dtype):
-    function = native.c_function(gemm.address("tile_rows", dtype), 11)
     shape = gemm.shape(dtype)
     rng = np.random.default_rng(6)
     image = rng.standard_normal(3000).astype(dtype)
@@ -191,7 +199,8 @@ def test_tile_of_rows_that_lie_where_tables_say(dtype):
         b = rng.standard_normal((len(deep), shape.columns)).astype(dtype)
         c = np.full((rows, cols), np.nan, dtype)
         tables = across.ctypes.data, deep.ctypes.data
-        left = (image.ctypes.data, *tables, rows)
+        left = (image.ctypes.data, *tables)
+        function = a_tile("tile_rows", dtype, rows, cols)
         right = (b.ctypes.data, shape.columns, len(deep), cols)
         exact = image[np.add.outer(across, deep)] @ b[:, :cols]
         for adds in (0, 1):
@@ -215,7 +224,6 @@ def test_accumulating_blocks_of_k_changes_no_bit():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_pack_pads_with_zeros(dtype):
     shape = gemm.shape(dtype)
-    function = native.c_function(gemm.address("pack", dtype), 7)
     rng = np.random.default_rng(4)
     for k, cols, width in itertools.product(
         (1, 2, 15, 16, 17, 40),
@@ -225,7 +233,12 @@ def test_pack_pads_with_zeros(dtype):
         if cols > width:
             continue
         big = rng.standard_normal((3 * max(k, cols), 3 * max(k, cols))).astype(dtype)
-        for b in (big[:k, :cols], big.T[:k, :cols], big[: 2 * k : 2, : 3 * cols : 3]):
+        for way, b in (
+            ("copy", big[:k, :cols]),
+            ("transpose", big.T[:k, :cols]),
+            ("single", big[: 2 * k : 2, : 3 * cols : 3]),
+        ):
+            function = native.c_function(gemm.address("pack", dtype, way), 7)
             to = np.full((k, width), np.nan, dtype)
             function(to.ctypes.data, width, b.ctypes.data, *elements(b), k, cols)
             np.testing.assert_array_equal(to[:, :cols], b)
@@ -248,7 +261,6 @@ def test_nothing_behind_the_buffers_is_read():
 
     c = np.empty((MR, 2 * NR), np.float32)
     to = np.empty((20, 2 * NR), np.float32)
-    copy = native.c_function(gemm.address("pack"), 7)
     for rows, cols in ((1, 1), (3, 5), (1, NR - 1), (MR, NR), (2, LANES), (1, 2 * NR)):
         k = 7
         a = np.ones((rows, k), np.float32)
@@ -258,14 +270,17 @@ def test_nothing_behind_the_buffers_is_read():
         b = np.ones((k, 2 * NR), np.float32)
         call_tile(c, at_the_end(rows, k), b, rows, cols, k)
         assert np.all(c[:rows, :cols] == k)
-        for b in (at_the_end(k, cols), at_the_end(cols, k).T):
+        for way, b in (
+            ("copy", at_the_end(k, cols)),
+            ("transpose", at_the_end(cols, k).T),
+        ):
+            copy = native.c_function(gemm.address("pack", "float32", way), 7)
             copy(to.ctypes.data, 2 * NR, b.ctypes.data, *elements(b), k, cols)
             assert np.all(to[:k, :cols] == 1)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_gather_finds_runs_of_neighbours_along_and_across(dtype):
-    function = native.c_function(gemm.address("gather", dtype), 8)
     rng = np.random.default_rng(5)
     image = rng.standard_normal(4000).astype(dtype)
     windows = np.add.outer(np.arange(3) * 100, np.arange(3)).reshape(-1)
@@ -276,7 +291,9 @@ def test_gather_finds_runs_of_neighbours_along_and_across(dtype):
         k, cols = len(deep), len(across)
         width = -(-cols // LANES) * LANES
         to = np.full((k, width), np.nan, dtype)
-        places = (deep.ctypes.data, k, across.ctypes.data, cols, turn)
+        way = ("runs", "turned")[turn]
+        function = native.c_function(gemm.address("gather", dtype, way), 7)
+        places = (deep.ctypes.data, k, across.ctypes.data, cols)
         function(to.ctypes.data, width, image.ctypes.data, *places)
         np.testing.assert_array_equal(to[:, :cols], image[deep[:, None] + across])
 

@@ -1,0 +1,66 @@
+"""Which tiles and copies a contraction may need: all that `tiling` asks for."""
+
+from __future__ import annotations
+
+import pytest
+
+from graphc.backends.cpu.prelude import gemm
+from graphc.backends.cpu.tile_pieces import pack_pieces, tile_pieces
+from graphc.ir.dims import dim
+
+N = dim("N")
+SIZES = (0, 1, 2, 5, 6, 7, 13, 16, 17, 31, 63, 64, 65, 100, 127, 128, 129, 200)
+
+
+def asked_for(rows: int, columns: int, dtype: str, copied: bool) -> set[str]:
+    """Return the tiles of a product, counted one by one."""
+    shape, found = gemm.shape(dtype), set()
+    tall = -(-rows // shape.rows)
+    height = -(-rows // max(tall, 1))
+    long = rows == 1 and not copied
+    span = shape.row_columns if long else shape.columns
+    for row in range(0, rows, max(height, 1)):
+        for column in range(0, columns, span):
+            cols = min(span, columns - column)
+            vectors = -(-cols // shape.lanes)
+            if cols > shape.columns:
+                vectors = 2 * shape.vectors
+            found.add(f"{min(height, rows - row)}x{vectors}")
+    return found
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", SIZES)
+def test_known_sizes_need_the_tiles_that_they_ask_for(rows: int, dtype: str) -> None:
+    for columns in SIZES:
+        copied = asked_for(rows, columns, dtype, copied=True)
+        either = copied | asked_for(rows, columns, dtype, copied=False)
+        assert set(tile_pieces(rows, columns, dtype)) == either
+        assert set(tile_pieces(rows, columns, dtype, copied=True)) == copied
+        assert either <= set(tile_pieces(rows, N, dtype))
+        assert either <= set(tile_pieces(N, columns, dtype))
+
+
+def test_unknown_sizes_may_need_any_tile() -> None:
+    assert set(tile_pieces(N, N, "float32")) == set(gemm.shape("float32").pieces)
+    single = f"1x{2 * gemm.shape('float32').vectors}"
+    assert single not in tile_pieces(N, N, "float32", copied=True)
+
+
+@pytest.mark.parametrize(
+    ("strides", "ways"),
+    [
+        ([(512, 1)], ["copy"]),
+        ([(1, 512)], ["transpose"]),
+        ([(1, 1)], ["copy"]),
+        ([(512, 2)], ["single"]),
+        ([(N, 1)], ["copy"]),
+        ([(1, N)], ["copy", "transpose"]),
+        ([(512, N)], ["copy", "single"]),
+        ([(N, 512)], ["single", "transpose"]),
+        ([(512, 1), (1, 512)], ["copy", "transpose"]),
+        ([], []),
+    ],
+)
+def test_strides_say_how_to_copy(strides, ways) -> None:
+    assert pack_pieces(strides) == ways
