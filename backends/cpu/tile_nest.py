@@ -40,6 +40,16 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from graphc.backends.cpu.tile_frame import write_frame
+from graphc.backends.cpu.tile_windows import (
+    deepest,
+    gathers,
+    has_pieces,
+    lies,
+    may_divide_rows,
+    runs_down,
+    swaps,
+    tile_roles,
+)
 from graphc.backends.cpu.writer import Writer
 from graphc.backends.shared.blocks import times
 from graphc.ir.dims import product
@@ -49,8 +59,6 @@ from graphc.ir.scalar import Axis, Expr, Load, Ref, const, linear, rebuild, walk
 from graphc.ir.types import float32
 from graphc.passes.contraction import Contraction, contraction_of, merged, steps
 from graphc.passes.framed import FRAME
-
-DEEP = 128  # of a piece of a gathered panel
 
 
 class TileNest:
@@ -63,18 +71,24 @@ class TileNest:
     def __init__(self, writer: Writer, rows: int, columns: int, index: str) -> None:
         self.w = writer
         self.nest: Nest = writer.nest
-        found = contraction_of(self.nest, writer.program)
-        assert found is not None
+        found = tile_roles(self.nest, writer.program, columns)
         self.roles: Contraction = found
         self.lanes = writer.lanes
         self.rows, self.columns = rows, columns
         self.index = index
         self.sum = self.nest.phases[0].reduces[0]
         self.windows = gathers(found.b, found.columns, found)
-        self.swapped = swaps(found, columns)
+        self.lies = lies(found)
+        self.swapped = not self.lies and swaps(found, columns)
         self.by_rows = may_divide_rows(found)
-        self.in_parts = self.windows or bool(found.blocks)
+        self.pieces = self.windows and (self.swapped or has_pieces(found))
+        self.in_parts = self.pieces or bool(found.blocks)
         self.m = self.n = self.k = ""  # how many rows and columns, and how deep
+
+    @cached_property
+    def tile(self) -> str:
+        """The routine that computes a tile."""
+        return "tile_rows" if self.swapped else "tile_columns" if self.lies else "tile"
 
     def write(self) -> None:
         """Write the kernel's body."""
@@ -84,8 +98,7 @@ class TileNest:
         self._arguments()
         m, n = self.m, self.n
         batch = [w.extent(axis) for axis in x.batch]
-        tile = "tile_rows" if self.swapped else "tile"
-        for name in ("tiling", "divide", "panel_place", tile):
+        for name in ("tiling", "divide", "panel_place", self.tile):
             w.use(name)
         copied = "1" if self.windows else "copied"
         sizes = f"{m}, {n}, {copied}, {self.rows}, {self.columns}"
@@ -141,8 +154,7 @@ class TileNest:
             self.m, self.n = self.n, self.m
         self.k = self._size("depth", x.depth)
         own = "this thread's own"
-        tile = "tile_rows" if self.swapped else "tile"
-        args.special("routine", "tile_at", f"{tile} {x.a.dtype.name}")
+        args.special("routine", "tile_at", f"{self.tile} {x.a.dtype.name}")
         args.special("choice", "room", "room", "scratch of a thread, in elements")
         if not self.direct:
             args.special("scratch", "c", kind, f"sums, {own}")
@@ -186,18 +198,26 @@ class TileNest:
             self._matrix()
             self._tiles(f"at(a, {self._row_of_a()})", k, part)
             return
-        # A gathered panel is no deeper than the first cache holds.
-        w.line(f"pieces = max(({k} + {DEEP - 1}) // {DEEP}, 1)")
+        if not self.pieces:
+            self._piece("0", k, part)
+            return
+        # A panel of windows is no deeper than the first cache holds.
+        deep = deepest(self.roles)
+        w.line(f"pieces = max(({k} + {deep - 1}) // {deep}, 1)")
         w.line(f"length = ({k} + pieces - 1) // pieces")
         with w.loop("for piece in range(pieces):"):
             w.line("d = piece * length")
             w.line(f"some = min(length, {k} - d)")
-            added = "d" if part == "0" else f"{part} + d"
-            if self.swapped:
-                self._where_they_lie(added)
-                return
-            self._gathered()
-            self._tiles(f"at(a, {self._row_of_a()} + d * a_deep)", "some", added)
+            self._piece("d", "some", "d" if part == "0" else f"{part} + d")
+
+    def _piece(self, start: str, count: str, added: str) -> None:
+        """Write the sums over so many places of windows, from one on."""
+        if self.swapped:
+            self._where_they_lie(added)
+            return
+        self._windows(start, count)
+        along = "" if start == "0" else f" + {start} * a_deep"
+        self._tiles(f"at(a, {self._row_of_a()}{along})", count, added)
 
     def _tiles(self, left: str, depth: str, added: str) -> None:
         w = self.w
@@ -209,7 +229,7 @@ class TileNest:
             elif self.in_parts:
                 to = f"at(c, (v - low) * {self.rows * self.columns})"
             operands = f"{left}, a_row, a_deep, rows, b, b_deep, {depth}, cols"
-            w.line(f"tile(tile_at, {to}, {step}, {operands}, {added})")
+            w.line(f"{self.tile}(tile_at, {to}, {step}, {operands}, {added})")
             if not self.direct and not self.in_parts:
                 self._epilogue_of_tile()
 
@@ -239,16 +259,20 @@ class TileNest:
         pointer, base = self._base(x.frame.source, (*x.batch, *x.blocks))
         write_frame(self.w, x, f"at({pointer}, {base})", fresh, span)
 
-    def _gathered(self) -> None:
-        """Write what b is: a piece of a panel of windows."""
+    def _windows(self, start: str, count: str) -> None:
+        """Write what b is: windows, of so many places, from one on."""
         w, x, args = self.w, self.roles, self.w.arguments
         pointer, base = self._base(x.b, (*x.batch, *x.blocks))
+        deep = self._offsets("deep_b", x.b, x.depth)
+        deep = deep if start == "0" else f"{deep} + 8 * {start}"
+        if self.lies:
+            w.line(f"b, b_deep = at({pointer}, column), {deep}")
+            return
         w.use("gather_panel")
         args.special("routine", "gather_at", f"gather {x.b.dtype.name}")
-        deep = self._offsets("deep_b", x.b, x.depth)
         across = self._offsets("across_b", x.b, x.columns)
-        source = f"at({pointer}, {base}), {deep} + 8 * d, some"
-        columns = f"{across} + 8 * column, cols, {int(_runs_down(x, x.program))}"
+        source = f"at({pointer}, {base}), {deep}, {count}"
+        columns = f"{across} + 8 * column, cols, {int(runs_down(x, x.program))}"
         to = f"panel, {self.columns}"
         w.line(f"gather_panel(gather_at, {to}, {source}, {columns})")
         w.line(f"b, b_deep = {to}")
@@ -469,49 +493,6 @@ class TileNest:
                 by = w.arguments.factor(f"{w.arguments.buffer(name)}_{row}", step)
                 found[name] = times("height", by)
         return found
-
-
-def gathers(e: Load, across: Sequence[LoopAxis], x: Contraction) -> bool:
-    """Whether an operand lies in no matrix: its axes are not one, or its sum's are."""
-    return any(merged(steps(e, axes, x.program)) is None for axes in (across, x.depth))
-
-
-def may_divide_rows(x: Contraction) -> bool:
-    """Whether threads may divide the rows, and each copy but its own."""
-    gathered = gathers(x.a, (x.row,), x) or gathers(x.b, x.columns, x)
-    return not x.batch and not gathered
-
-
-def swaps(x: Contraction, columns: int) -> bool:
-    """Whether windows are read where they lie, as rows, and sums are turned back.
-
-    Where they have few neighbours across, they would have to be transposed to be
-    columns. Of the other operand, since windows overlap, there is less; but it has to
-    fill the columns of a tile, or an eighth of them where windows have few neighbours
-    along the sum as well; and the sum must be long, as each is moved three times.
-    """
-    if not gathers(x.b, x.columns, x) or gathers(x.a, (x.row,), x):
-        return False
-    across, along = (
-        step == 1 and not (isinstance(extent, int) and 8 * extent < columns)
-        for axes in (x.columns, x.depth)
-        for extent, step in steps(x.b, axes[-1:], x.program)
-    )
-    n, least = x.row.extent, columns // 2 + 1 if along else columns // 8
-    if across or (isinstance(n, int) and n < least):
-        return False
-    long = product(axis.extent for axis in (*x.blocks, *x.depth))
-    return not (isinstance(n, int) and isinstance(long, int) and long < 3 * n)
-
-
-def _runs_down(x: Contraction, program: Program) -> bool:
-    """Whether neighbours of a gathered panel lie along the sum rather than across."""
-    (across, side), (deep, down) = (
-        steps(x.b, axes, program)[-1] for axes in (x.columns, x.depth)
-    )
-    if side != 1 or down != 1:
-        return down == 1
-    return isinstance(across, int) and (not isinstance(deep, int) or deep > across)
 
 
 def kept_operands(program: Program) -> dict[int, str]:

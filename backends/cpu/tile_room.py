@@ -10,11 +10,19 @@ from typing import Any
 import numpy as np
 
 from graphc.backends.cpu.prelude import gemm
-from graphc.backends.cpu.tile_nest import DEEP, gathers, may_divide_rows, swaps
+from graphc.backends.cpu.tile_windows import (
+    DEEP,
+    gathers,
+    has_pieces,
+    lies,
+    may_divide_rows,
+    swaps,
+    tile_roles,
+)
 from graphc.backends.shared.arguments import Argument
 from graphc.ir.dims import Size, evaluate, product
 from graphc.ir.program import LoopAxis, Nest, Program
-from graphc.passes.contraction import Contraction, contraction_of, merged, steps
+from graphc.passes.contraction import Contraction, merged, steps
 
 Array = np.ndarray[Any, Any]
 
@@ -41,9 +49,9 @@ class TileRoom:
     @cached_property
     def roles(self) -> Contraction:
         """The roles of its axes."""
-        found = contraction_of(self.nest, self.program)
-        assert found is not None
-        return found
+        assert self.nest.phases
+        dtype = self.nest.phases[0].reduces[0].dtype.name
+        return tile_roles(self.nest, self.program, gemm.shape(dtype).columns)
 
     @cached_property
     def shape(self) -> gemm.Shape:
@@ -169,7 +177,7 @@ class TileRoom:
         """
         m, n, k = self.mnk
         x, tile = self.roles, self.shape
-        if swaps(x, tile.columns):
+        if not lies(x) and swaps(x, tile.columns):
             tall = -(-n // tile.rows) * tile.rows
             sizes = {
                 "c": tall * tile.columns,
@@ -182,12 +190,14 @@ class TileRoom:
                 tall = -(-m // tile.rows)
                 own = min(m, -(-tall // threads) * -(-m // tall))
             windows = gathers(x.b, x.columns, x)
-            tall = -(-m // tile.rows) if x.blocks or windows else 1
+            parts = x.blocks or (windows and has_pieces(x))
+            tall = -(-m // tile.rows) if parts else 1
             deep = min(k, DEEP) if windows else k
             length = -(-k // self._lanes) * self._lanes
+            copied = self.packs_b and not kept and not lies(x)
             sizes = {
                 "c": tall * tile.rows * tile.columns,
-                "panel": deep * tile.columns * (self.packs_b and not kept),
+                "panel": deep * tile.columns * copied,
                 "turned": own * length * self.packs_a,
             }
         found = {name: self._bytes(n) for name, n in sizes.items()}

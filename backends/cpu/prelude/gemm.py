@@ -22,7 +22,8 @@ __all__ = ["Shape", "address", "prepare", "shape", "should_pack_a", "should_pack
 
 _WRITERS: dict[str, Callable[[Writer, str], None]] = {
     "tile": write_tile,
-    "tile_rows": partial(write_tile, offsets=True),
+    "tile_rows": partial(write_tile, offsets="rows"),
+    "tile_columns": partial(write_tile, offsets="columns"),
     "pack": write_pack,
     "gather": write_gather,
     "frame": write_frame,
@@ -39,7 +40,7 @@ def prepare(which: str, dtype: str) -> None:
 
 @cache
 def address(which: str, dtype: str = "float32") -> int:
-    """Return the address of "tile", "tile_rows", "pack", "gather" or "frame".
+    """Return the address of one of `_WRITERS`, such as "tile" or "pack".
 
     It is compiled if need be.
     """

@@ -78,6 +78,19 @@ def tile_rows(typing, function, c, sc, a, across, deep, rows, b, sb_k, k, cols, 
 
 
 @intrinsic
+def tile_columns(typing, function, c, sc, a, sa_i, sa_k, rows, b, deep, k, cols, adds):  # type: ignore[no-untyped-def]
+    """Compute a tile of whose columns each row lies where a table of offsets says.
+
+    Math:    c[i sc + j] (+)= sum_p a[i sa_i + p sa_k] b[deep[p] + j],
+             i < rows <= MR, p < k, j < cols <= NR; added to c if adds is not 0
+
+    deep is the address of int64 offsets in elements. Whole vectors of b are read.
+    """
+    kinds = (function, c, sc, a, sa_i, sa_k, rows, b, deep, k, cols, adds)
+    return call_pointer("ipipiiipiiii", kinds)
+
+
+@intrinsic
 def gather_panel(typing, function, to, width, b, deep, k, across, cols, turn):  # type: ignore[no-untyped-def]
     """Copy a panel whose elements lie where two tables of offsets say.
 
@@ -102,13 +115,16 @@ def pack(typing, function, to, width, b, sb_k, sb_j, k, cols):  # type: ignore[n
 
 
 @intrinsic
-def fill_frame(typing, function, to, width, a, lines, n, low, step, size):  # type: ignore[no-untyped-def]
-    """Copy the lines of a tensor into a frame of zeros.
+def fill_frame(
+    typing, function, to, width, a, lines, n, low, step, size, copies, apart
+):  # type: ignore[no-untyped-def]
+    """Copy the lines of a tensor into a frame of zeros, and into copies of it.
 
     Math:    to[r width + low + i step] = a[lines[r] + i] for i < size, where
-             lines[r] >= 0; 0 elsewhere, for r < n; vectors behind the end too
+             lines[r] >= 0; 0 elsewhere, for r < n; each copy n width elements behind
+             the one before, its low less by apart
 
     lines is the address of int64 offsets in elements.
     """
-    kinds = (function, to, width, a, lines, n, low, step, size)
-    return call_pointer("ipipiiiii", kinds)
+    kinds = (function, to, width, a, lines, n, low, step, size, copies, apart)
+    return call_pointer("ipipiiiiiii", kinds)

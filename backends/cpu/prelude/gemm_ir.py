@@ -17,6 +17,10 @@ tile_rows(c, sc, a, across, deep, rows, b, sb_k, k, cols, accumulate)
     The same of a[across[i] + deep[p]], two tables of offsets: of windows that are read
     where they lie. What is broadcast need not have neighbours.
 
+tile_columns(c, sc, a, sa_i, sa_k, rows, b, deep, k, cols, accumulate)
+
+    The same of b[deep[p] + j]: rows of b that follow each other in no step.
+
     There is a loop for each number of rows and of vectors of columns, so a ragged edge
     costs what it computes. A loop keeps the whole tile in registers: for each p it
     loads the columns of b once and broadcasts each element of a. Where a small tile
@@ -238,10 +242,11 @@ def counting(
 # --- the tile ----------------------------------------------------------------------
 
 
-def write_tile(w: Writer, symbol: str, *, offsets: bool = False) -> None:
+def write_tile(w: Writer, symbol: str, *, offsets: str = "") -> None:
     """Write the exported function, which chooses among the loops.
 
-    offsets: whether it is `tile_rows`, whose strides of a are addresses of tables.
+    offsets: "rows" for `tile_rows`, whose strides of a are addresses of tables,
+    "columns" for `tile_columns`, whose stride of b is one.
     """
     p, i = w.pointer, WORD
     function, b = w.function(symbol, [p, i, p, i, i, i, p, i, i, i, i])
@@ -268,9 +273,7 @@ def write_tile(w: Writer, symbol: str, *, offsets: bool = False) -> None:
     b.ret_void()
 
 
-def write_loop(
-    w: Writer, height: int, vectors: int, offsets: bool = False
-) -> ir.Function:
+def write_loop(w: Writer, height: int, vectors: int, offsets: str = "") -> ir.Function:
     """Write the loop over k of a tile of ``height`` rows and ``vectors`` vectors."""
     p, i = w.pointer, WORD
     name = f"tile_{height}x{vectors}"
@@ -286,7 +289,7 @@ def write_loop(
     loaded = masks if height == 1 else [None] * vectors
     # LLVM must not see how addresses hang together: it would turn them into a chain of
     # additions a turn, or into as many pointers, some of them in memory.
-    if offsets:
+    if offsets == "rows":
         across, deep = (b.inttoptr(x, i.as_pointer()) for x in (sa_i, sa_k))
         places = [b.load(b.gep(across, [i(row)])) for row in range(height)]
     else:
@@ -298,8 +301,10 @@ def write_loop(
         return b.gep(rows_of_c[row], [i(vector * w.tile.lanes)])
 
     def turn(sums: list[ir.Value], ap: ir.Value, bq: ir.Value) -> list[ir.Value]:
-        if offsets:
+        if offsets == "rows":
             ap = b.gep(a, [b.load(ap)])
+        if offsets == "columns":
+            bq = b.gep(bp, [b.load(bq)])
         columns = [
             w.load(b, b.gep(bq, [i(vector * w.tile.lanes)]), loaded[vector])
             for vector in range(vectors)
@@ -322,10 +327,10 @@ def write_loop(
         for cell in cells:
             w.ask(b, start(*cell), to_write=True)
     coming, onward = [], i(0)
-    if sets == 1 and vectors == w.tile.vectors and not offsets:
+    if sets == 1 and vectors == w.tile.vectors and offsets != "rows":
         plain = b.icmp_signed("==", sa_k, i(1))
-        below, later = b.mul(sa_i, i(height)), b.mul(sa_k, i(AHEAD))
-        coming = [b.gep(a, [b.select(plain, below, later)])]
+        next_rows, later = b.mul(sa_i, i(height)), b.mul(sa_k, i(AHEAD))
+        coming = [b.gep(a, [b.select(plain, next_rows, later)])]
         onward = w.opaque(b, b.select(plain, i(height), sa_k))
 
     n = len(cells)
@@ -340,9 +345,12 @@ def write_loop(
         phi.add_incoming(value, loading)
         phi.add_incoming(w.zeros, before)
     begin += [w.zeros] * (n * (sets - 1))
-    # What moves along p: a pointer to an element of a, or to its offset.
-    first, step = (deep, i(1)) if offsets else (a, sa_k)
-    carried = [*coming, *begin, first, bp]
+    # What moves along p: pointers to an element of a and a row of b, or to its offset.
+    first, step = (deep, i(1)) if offsets == "rows" else (a, sa_k)
+    row, below = bp, sb_k
+    if offsets == "columns":
+        row, below = b.inttoptr(sb_k, i.as_pointer()), i(1)
+    carried = [*coming, *begin, first, row]
     with counting(b, i(0), whole, sets, carried) as (_, values, following):
         *sums, ap, bq = values
         for line in sums[: len(coming)]:
@@ -351,7 +359,7 @@ def write_loop(
         del sums[: len(coming)]
         for part in range(0, n * sets, n):
             sums[part : part + n] = turn(sums[part : part + n], ap, bq)
-            ap, bq = w.opaque(b, b.gep(ap, [step])), b.gep(bq, [sb_k])
+            ap, bq = w.opaque(b, b.gep(ap, [step])), b.gep(bq, [below])
         following += [*sums, ap, bq]
     *sums, ap, bq = following[len(coming) :]
     total = sums[:n]
@@ -361,7 +369,7 @@ def write_loop(
         with counting(b, whole, k, 1, [*total, ap, bq]) as (_, values, following):
             *sums, ap, bq = values
             sums = turn(sums, ap, bq)
-            following += [*sums, b.gep(ap, [step]), b.gep(bq, [sb_k])]
+            following += [*sums, b.gep(ap, [step]), b.gep(bq, [below])]
         total = following[:n]
     for cell, value in zip(cells, total, strict=True):
         w.store(b, value, start(*cell), masks[cell[1]])
