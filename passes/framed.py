@@ -57,7 +57,7 @@ class Frame:
     source: Load
     sides: tuple[Side, ...]
     copies: Size = 1
-    apart: int = 0
+    apart: Size = 0
 
     @property
     def elements(self) -> Size:

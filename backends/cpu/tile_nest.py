@@ -449,32 +449,39 @@ class TileNest:
         w.line(f"lines = min(high * height, {self.m}) - row")
         w.line(f"width = (lines + {lanes - 1}) // {lanes} * {lanes}")
         w.line(f"pack(pack_at, turned, width, c, 1, {self.columns}, cols, lines)")
-        self._epilogue("column", "cols", "row", "lines", "turned, r * width + q")
+        self._epilogue(
+            "column", "cols", "row", "lines", "load(turned, r * width + q, m)"
+        )
 
     def _epilogue_of_tile(self) -> None:
         nr = self.columns
         first = f"(v - low) * {self.rows * nr} + " if self.in_parts else ""
-        self._epilogue("row", "rows", "column", "cols", f"c, {first}r * {nr} + q")
+        self._epilogue(
+            "row", "rows", "column", "cols", f"load(c, {first}r * {nr} + q, m)"
+        )
 
-    def _epilogue(self, row: str, rows: str, column: str, cols: str, at: str) -> None:
-        """Write what becomes of sums: rows from `row` on, columns from `column` on."""
+    def _epilogue(self, row: str, rows: str, column: str, cols: str, read: str) -> None:
+        """Write what becomes of sums: rows from `row` on, columns from `column` on.
+
+        read: the text that reads those of row r, from column q on.
+        """
         w, x = self.w, self.roles
         i, j, lanes = x.row.name, x.columns[-1].name, self.lanes
         w.use("load")
         with w.loop(f"for r in range({rows}):", i):
-            w.line(f"{i} = {row} + r")
+            w.line(f"{i} = r" if row == "0" else f"{i} = {row} + r")
             with w.loop(f"for q in range(0, {cols}, {lanes}):", j, mask="m"):
-                w.line(f"{j} = {column} + q")
+                w.line(f"{j} = q" if column == "0" else f"{j} = {column} + q")
                 w.line(f"m = mask({cols} - q, {lanes})")
                 w.axis = j
-                w.line(f"{self.sum.name} = load({at}, m)")
+                w.line(f"{self.sum.name} = {read}")
                 w.define(self.sum.name, self.sum.name)
                 for phase in self._later:
                     reads = [e for e in walk(*phase.roots) if isinstance(e, Load)]
-                    read = w.early = self._early([(e.buffer, e.args) for e in reads])
+                    asked = w.early = self._early([(e.buffer, e.args) for e in reads])
                     values = [(s, w.vector(s.value)) for s in phase.stores]
                     made = self._early([(s.buffer, s.index) for s in phase.stores])
-                    w.early = {n: far for n, far in made.items() if n not in read}
+                    w.early = {n: far for n, far in made.items() if n not in asked}
                     for s, _ in values:
                         w.store(s.buffer, s.index, s.value)
                 w.axis, w.early = "", {}
@@ -512,7 +519,7 @@ def kept_operands(program: Program) -> dict[int, str]:
             x = contraction_of(s, program)
             assert x is not None
             moves = any(isinstance(e, Load) for e in walk(*x.b.args))
-            plain = not x.blocks and not gathers(x.b, x.columns, x)
+            plain = x.frame is None and not x.blocks and not gathers(x.b, x.columns, x)
             if plain and not moves and program.root(x.b.buffer) not in written:
                 found[id(s)] = loop.index
     return found

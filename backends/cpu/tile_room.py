@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphc.backends.cpu.prelude import gemm
+from graphc.backends.cpu.tile_spread import Spread, spread_of
 from graphc.backends.cpu.tile_windows import (
     DEEP,
     gathers,
@@ -177,6 +178,9 @@ class TileRoom:
         """
         m, n, k = self.mnk
         x, tile = self.roles, self.shape
+        spread = spread_of(x)
+        if spread is not None:
+            return self._spread_rooms(spread)
         if not lies(x) and swaps(x, tile.columns):
             tall = -(-n // tile.rows) * tile.rows
             sizes = {
@@ -203,6 +207,18 @@ class TileRoom:
         found = {name: self._bytes(n) for name, n in sizes.items()}
         return {**found, "framed": self._framed}
 
+    def _spread_rooms(self, spread: Spread) -> dict[str, int]:
+        """Return the bytes of each part of a thread's scratch to spread products."""
+        count = self._count((*spread.taps, self.roles.row))
+        deep, width = self._count(spread.depth), self.shape.columns
+        sizes = {
+            "c": count * width,
+            "panel": deep * width,
+            "weights": count * -(-deep // self._lanes) * self._lanes,
+            "framed": self._number(spread.elements) + self._lanes,
+        }
+        return {name: self._bytes(n) for name, n in sizes.items()}
+
     @property
     def _lanes(self) -> int:
         """What the kernel rounds lengths up to."""
@@ -226,10 +242,22 @@ class TileRoom:
         """Return what axes add to where a read lies, the last running fastest."""
         if word.value == "lines":
             return self._lines(word)
+        if word.value == "spread":
+            return self._spread(word)
         total: Array = np.zeros(1, np.int64)
         for extent, step in word.axes:
             along = np.arange(self._number(extent), dtype=np.int64) * self._number(step)
             total = (total[:, None] + along).reshape(-1)
+        return total
+
+    def _spread(self, word: Argument) -> Array:
+        """Return where products belong: remainders one behind the other."""
+        total: Array = np.zeros(1, np.int64)
+        for numbers in word.axes:
+            extent, first, step, by, over, along = map(self._number, numbers)
+            place = first + step * np.arange(extent, dtype=np.int64)
+            offset = place % by * over + place // by * along
+            total = (total[:, None] + offset).reshape(-1)
         return total
 
     def _lines(self, word: Argument) -> Array:

@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from graphc.ir.dims import product
+from graphc.backends.cpu.tile_spread import spread_of
+from graphc.ir.dims import Size, product
 from graphc.ir.program import Buffer, LoopAxis, Nest, Program
 from graphc.ir.scalar import Load, axis, const, linear, load
 from graphc.ir.types import int64
@@ -38,6 +39,8 @@ def tile_roles(nest: Nest, program: Program, columns: int) -> Contraction:
     """
     found = contraction_of(nest, program)
     assert found is not None
+    if spread_of(found) is not None:
+        return found
     if not gathers(found.b, found.columns, found) or swaps(found, columns):
         return found
     return _unfolded(found) or found
@@ -71,7 +74,9 @@ def _unfolded(x: Contraction) -> Contraction | None:
     frame = x.frame or _frame(x)
     if frame is None or len(along) != len(names) or len(along) > 1:
         return None
-    copies, apart, which = 1, 0, const(0, int64)
+    copies: Size = 1
+    apart: Size = 0
+    which = const(0, int64)
     for a in along:
         copies, apart, which = a.extent, last.axes[a.name], axis(a.name)
     *outer, side = frame.sides
@@ -84,7 +89,9 @@ def _unfolded(x: Contraction) -> Contraction | None:
     program = x.program.replace(buffers={**x.program.buffers, FRAME: buffer})
     frame = replace(frame, sides=sides, copies=copies, apart=apart)
     size = frame.elements
-    if not isinstance(size, int) or size * x.b.dtype.itemsize > LARGEST:
+    if not isinstance(size, int) or not isinstance(copies, int):
+        return None
+    if size * x.b.dtype.itemsize > LARGEST:
         return None
     made = replace(x, b=read, program=program, frame=frame)
     return made if lies(made) else None

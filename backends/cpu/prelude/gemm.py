@@ -16,7 +16,7 @@ import llvmlite.binding as llvm
 from . import native, unlocked
 from .frame_ir import write_frame
 from .gemm_ir import Shape, Writer, shape, write_tile
-from .panel_ir import write_gather, write_pack
+from .panel_ir import write_gather, write_pack, write_spread
 
 __all__ = ["Shape", "address", "prepare", "shape", "should_pack_a", "should_pack_b"]
 
@@ -26,6 +26,7 @@ _WRITERS: dict[str, Callable[[Writer, str], None]] = {
     "tile_columns": partial(write_tile, offsets="columns"),
     "pack": write_pack,
     "gather": write_gather,
+    "spread": write_spread,
     "frame": write_frame,
 }
 _pending: dict[tuple[str, str], native.Made] = {}

@@ -104,6 +104,18 @@ def gather_panel(typing, function, to, width, b, deep, k, across, cols, turn):  
 
 
 @intrinsic
+def spread_panel(typing, function, to, deep, k, across, a, width, cols):  # type: ignore[no-untyped-def]
+    """Add a panel to elements that lie where two tables of offsets say.
+
+    Math:    to[deep[p] + across[j]] += a[p width + j] for p < k, j < cols <= width
+
+    deep and across are addresses of int64 offsets in elements. Neighbours across the
+    panel are added as vectors.
+    """
+    return call_pointer("ipiiipii", (function, to, deep, k, across, a, width, cols))
+
+
+@intrinsic
 def pack(typing, function, to, width, b, sb_k, sb_j, k, cols):  # type: ignore[no-untyped-def]
     """Copy a panel of k x cols elements to k x width contiguous ones, padded with 0.
 
@@ -115,9 +127,9 @@ def pack(typing, function, to, width, b, sb_k, sb_j, k, cols):  # type: ignore[n
 
 
 @intrinsic
-def fill_frame(
+def fill_frame(  # type: ignore[no-untyped-def]
     typing, function, to, width, a, lines, n, low, step, size, copies, apart
-):  # type: ignore[no-untyped-def]
+):
     """Copy the lines of a tensor into a frame of zeros, and into copies of it.
 
     Math:    to[r width + low + i step] = a[lines[r] + i] for i < size, where
