@@ -55,7 +55,7 @@ def write_kernel(
         assert tile is not None
         roles = tile_roles(nest, program, tile[1])
         kind = TileNest if spread_of(roles) is None else SpreadNest
-        kind(writer, *tile, kept).write()
+        kind(writer, roles, tile, kept).write()
     else:
         VectorNest(writer).write()
     lines = read_lines(arguments)

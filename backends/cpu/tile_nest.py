@@ -13,7 +13,8 @@ A panel is as many columns of the second operand as a tile has; it stays in the 
 for all tiles of rows. It is copied first where its columns are not neighbours, or it
 is read often; and so is a first operand that is transposed. Operands that lie in no
 matrix, such as the windows of a convolution, are gathered by tables of offsets, one
-along the sum and one across it: where an element lies is the sum of both.
+along the sum and one across it: where an element lies is the sum of both. Windows that
+move by one are read from copies of their picture instead (tile_windows.py).
 
 A sum over many axes is added up in parts, one behind the other, each with a panel of
 its own, and so is one whose panels are gathered, in pieces that the first cache holds;
@@ -48,7 +49,6 @@ from graphc.backends.cpu.tile_windows import (
     may_divide_rows,
     runs_down,
     swaps,
-    tile_roles,
 )
 from graphc.backends.cpu.writer import Writer
 from graphc.backends.shared.blocks import times
@@ -64,22 +64,23 @@ from graphc.passes.framed import FRAME
 class TileNest:
     """Writes a nest with the strategy "tile".
 
-    rows, columns: the tile's size. index: that of a loop which leaves the second
-    operand as it is, if there is one.
+    found: the roles of its axes. tile: its rows and columns. index: that of a loop
+    which leaves the second operand as it is, if there is one.
     """
 
-    def __init__(self, writer: Writer, rows: int, columns: int, index: str) -> None:
+    def __init__(
+        self, writer: Writer, found: Contraction, tile: tuple[int, int], index: str
+    ) -> None:
         self.w = writer
         self.nest: Nest = writer.nest
-        found = tile_roles(self.nest, writer.program, columns)
-        self.roles: Contraction = found
+        self.roles = found
         self.lanes = writer.lanes
-        self.rows, self.columns = rows, columns
+        self.rows, self.columns = tile
         self.index = index
         self.sum = self.nest.phases[0].reduces[0]
         self.windows = gathers(found.b, found.columns, found)
         self.lies = lies(found)
-        self.swapped = not self.lies and swaps(found, columns)
+        self.swapped = not self.lies and swaps(found, self.columns)
         self.by_rows = may_divide_rows(found)
         self.pieces = self.windows and (self.swapped or has_pieces(found))
         self.in_parts = self.pieces or bool(found.blocks)
@@ -158,7 +159,8 @@ class TileNest:
         args.special("choice", "room", "room", "scratch of a thread, in elements")
         if not self.direct:
             args.special("scratch", "c", kind, f"sums, {own}")
-        args.special("scratch", "panel", kind, f"a copied panel, {own}")
+        if not self.lies:
+            args.special("scratch", "panel", kind, f"a copied panel, {own}")
         args.special("scratch", "turned", kind, f"copied rows, {own}")
         if self.index:
             w.use("get")

@@ -66,13 +66,16 @@ def has_pieces(x: Contraction) -> bool:
 
 def _unfolded(x: Contraction) -> Contraction | None:
     """Return a contraction that reads windows from copies; None if they do not fit."""
-    last, column = linear(x.b.args[-1]), x.columns[-1]
-    if last is None or last.uniform or last.axes.get(column.name) != 1:
+    found = _framed(x)
+    if found is None:
+        return None
+    read, frame = found
+    last, column = linear(read.args[-1]), x.columns[-1]
+    if last is None or last.axes.get(column.name) != 1:
         return None
     names = {name for name in last.axes if name not in ("", column.name)}
     along = [a for a in x.depth if a.name in names]
-    frame = x.frame or _frame(x)
-    if frame is None or len(along) != len(names) or len(along) > 1:
+    if len(along) != len(names) or len(along) > 1:
         return None
     copies: Size = 1
     apart: Size = 0
@@ -81,28 +84,31 @@ def _unfolded(x: Contraction) -> Contraction | None:
         copies, apart, which = a.extent, last.axes[a.name], axis(a.name)
     *outer, side = frame.sides
     sides = (*outer, replace(side, extent=column.extent))
-    extents = tuple(s.extent for s in sides)
-    index = (which, *x.b.args[len(x.b.args) - len(sides) : -1], axis(column.name))
-    buffer = Buffer(FRAME, x.b.dtype, (copies, *extents), "temp")
-    read = load(FRAME, index, x.b.dtype)
-    assert isinstance(read, Load)
-    program = x.program.replace(buffers={**x.program.buffers, FRAME: buffer})
     frame = replace(frame, sides=sides, copies=copies, apart=apart)
     size = frame.elements
     if not isinstance(size, int) or not isinstance(copies, int):
         return None
-    if size * x.b.dtype.itemsize > LARGEST:
+    if size * read.dtype.itemsize > LARGEST:
         return None
-    made = replace(x, b=read, program=program, frame=frame)
+    extents = tuple(s.extent for s in sides)
+    buffer = Buffer(FRAME, read.dtype, (copies, *extents), "temp")
+    index = (which, *read.args[len(read.args) - len(sides) : -1], axis(column.name))
+    b = load(FRAME, index, read.dtype)
+    assert isinstance(b, Load)
+    program = x.program.replace(buffers={**x.program.buffers, FRAME: buffer})
+    made = replace(x, b=b, program=program, frame=frame)
     return made if lies(made) else None
 
 
-def _frame(x: Contraction) -> Frame | None:
-    """Return a frame, without zeros, for what windows move over."""
+def _framed(x: Contraction) -> tuple[Load, Frame] | None:
+    """Return windows as a read of a frame, and that, with or without zeros."""
+    if x.frame is not None:
+        return x.b, x.frame
     outer = (*x.batch, *x.blocks)
     axes = (*outer, x.row, *x.columns, *x.depth)
     around = with_frame(x.b, {a.name: a.extent for a in axes}, x.program)
-    return None if around is None else around.frame(frozenset(a.name for a in outer))
+    frame = around and around.frame(frozenset(a.name for a in outer))
+    return (around.read, frame) if around and frame else None
 
 
 def gathers(e: Load, across: Sequence[LoopAxis], x: Contraction) -> bool:

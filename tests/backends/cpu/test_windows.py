@@ -116,6 +116,18 @@ def test_windows_lie_in_copies_of_their_picture() -> None:
     assert "tile_columns" not in kernel.source
 
 
+def test_windows_of_a_part_of_a_picture_lie_in_copies_of_that_part() -> None:
+    x, w = gc.input("x", ("N", 4, 12, 40)), gc.input("w", (3, 2, 3, 2))
+    y = gc.conv2d(x[:, 1:3, 2:9, 5:38], w)
+    step = gc.compile([x, w], y)
+    rng = np.random.default_rng(12)
+    given = [rng.standard_normal(s).astype("f") for s in ((3, 4, 12, 40), (3, 2, 3, 2))]
+    wanted = gc.evaluate(y, dict(zip([x, w], given, strict=True)))
+    np.testing.assert_allclose(step(*given), wanted, 1e-4, 1e-5)
+    (kernel,) = step.kernels
+    assert "tile_columns" in kernel.source
+
+
 # Out, in, size, window, stride, dilation, padding of convolutions whose gradient by the
 # image would multiply mostly zeros.
 ZEROS = [
