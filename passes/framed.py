@@ -50,16 +50,19 @@ class Frame:
     """What a contraction reads of a tensor at a point of its batch, zeros around it.
 
     source: where the tensor's part for that point begins. sides: the axes that windows
-    move over, the last ones of the tensor.
+    move over, the last ones of the tensor. copies: how many of it there are, one behind
+    the other, each moved `apart` elements further back along its last side.
     """
 
     source: Load
     sides: tuple[Side, ...]
+    copies: Size = 1
+    apart: Size = 0
 
     @property
     def elements(self) -> Size:
         """How many elements it has."""
-        return product(side.extent for side in self.sides)
+        return self.copies * product(side.extent for side in self.sides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,13 @@ def framed(e: Expr, extents: Mapping[str, Size], program: Program) -> Framed | N
     found = unframed(e)
     if found is e or not isinstance(found, Load):
         return None
+    return with_frame(found, extents, program)
+
+
+def with_frame(
+    found: Load, extents: Mapping[str, Size], program: Program
+) -> Framed | None:
+    """Return an affine read as one of a frame, with or without zeros around."""
     offsets, sides = [], []
     buffer = program.buffers[found.buffer]
     for at, size, stride in zip(found.args, buffer.shape, buffer.strides, strict=True):

@@ -6,7 +6,8 @@
 A contraction of float32 or float64 matrices runs on register tiles. In other nests
 lanes go along the last parallel axis, or along the last axis that each phase reduces:
 the one for which fewer reads and writes are needed, those of elements that are no
-neighbours counting as many.
+neighbours counting as many. Sums that are added in memory keep to the first: no two
+lanes may add to one element. Of lanes that store one, the last one does.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from math import prod
 
 from graphc.ir.dims import Size
 from graphc.ir.program import Buffer, LoopAxis, Nest, Program, Schedule
-from graphc.ir.program.program import Store, with_nests
-from graphc.ir.scalar import Expr, Load, Ref, axes_of, is_uniform, linear, walk
+from graphc.ir.program.program import with_nests
+from graphc.ir.scalar import Expr, Load, Ref, axes_of, linear, walk
 from graphc.ir.target import Target
 from graphc.passes.contraction import Contraction, contraction_of
 from graphc.passes.registry import program_pass
@@ -45,7 +46,7 @@ def choose(nest: Nest, program: Program, target: Target) -> Schedule:
     parallel, far = bool(nest.axes), _far(nest, program, target)
     candidates = [a.name for a in nest.axes[-1:]]
     last = {p.axes[-1].name for p in nest.phases if p.axes}
-    if not any(_one_by_one(s) for p in nest.phases for s in p.stores):
+    if not any(s.accumulate for p in nest.phases for s in p.stores):
         candidates += sorted(last)[:1] if len(last) == 1 else []
     if not candidates:
         return Schedule("vector", lanes=target.lanes, parallel=parallel, far=far)
@@ -83,13 +84,6 @@ def _is_simple(found: Contraction, nest: Nest) -> bool:
     product = nest.phases[0].reduces[0].values[0].args
     beside = nest.axes[-2] is found.row and product == (found.a, found.b)
     return found.is_plain and beside
-
-
-def _one_by_one(s: Store) -> bool:
-    """Whether several points of a phase may write one element, so order matters."""
-    loads = [e for e in walk(*s.index) if isinstance(e, Load)]
-    indexed = not all(map(is_uniform, loads))  # a loop's turn is one for all points
-    return s.accumulate or indexed
 
 
 # As measured, in vector accesses of neighbours: an access of others, a read of every

@@ -1,8 +1,9 @@
 """How a CPU kernel reads its arguments: a table of words, each 8 bytes.
 
 A buffer is an address, a size a number. Other words are "scratch" (the address of
-bytes of this thread's own), "routine" (the address of a function of the prelude) and
-"choice" (a decision taken when sizes are bound).
+bytes of this thread's own), "routine" (the address of a function of the prelude),
+"choice" (a decision taken when sizes are bound), and "offsets" and "table" (the address
+of a table of offsets, as a number for routines and as a pointer).
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ def read_lines(arguments: Arguments) -> list[str]:
         elif word.kind == "scratch":
             read = f"{word.value}(args, {i})"
             found.append(f"{word.name} = at({read}, t * room){note}")
+        elif word.kind == "table":
+            found.append(f"{word.name} = i64(args, {i}){note}")
         else:
             found.append(f"{word.name} = args[{i}]{note}")
     return found

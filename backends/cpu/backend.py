@@ -320,7 +320,7 @@ class Bound:
                 if part == word.name:
                     return scratch
                 scratch += room
-        if word.kind == "offsets":
+        if word.kind in ("offsets", "table"):
             return self._offsets(word, self._tiled[id(task)])
         assert word.kind == "choice", word
         if word.name == "room":

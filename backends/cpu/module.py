@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from graphc.backends.cpu.arguments import POINTERS, read_lines
 from graphc.backends.cpu.calls import write_call
+from graphc.backends.cpu.spread_nest import SpreadNest
 from graphc.backends.cpu.tile_nest import TileNest, kept_operands
+from graphc.backends.cpu.tile_spread import spread_of
+from graphc.backends.cpu.tile_windows import tile_roles
 from graphc.backends.cpu.vector_nest import VectorNest
 from graphc.backends.cpu.writer import Writer
 from graphc.backends.shared.alike import Alike
@@ -50,7 +53,9 @@ def write_kernel(
     writer = Writer(nest, program, arguments, nest.schedule.lanes)
     if nest.is_tiled:
         assert tile is not None
-        TileNest(writer, *tile, kept).write()
+        roles = tile_roles(nest, program, tile[1])
+        kind = TileNest if spread_of(roles) is None else SpreadNest
+        kind(writer, roles, tile, kept).write()
     else:
         VectorNest(writer).write()
     lines = read_lines(arguments)

@@ -4,7 +4,8 @@
         fill_frame(frame_at, framed, frame_width, at(p1, i0 * p1_i0), frame_lines, ...)
 
 It is filled where an image begins, line by line: `frame_lines` says which line of the
-image stands in which of the frame, and where only zeros do. Each thread has its own,
+image stands in which of the frame, and where only zeros do. Of copies that are moved
+(tile_windows.py) all are filled that way. Each thread has its own,
 and fills what its panels read where these are a part: in the gradient by the weights
 of some channels alone.
 """
@@ -51,8 +52,8 @@ def write_frame(
             lines, count = f"{lines} + 8 * begin", "end - begin"
         else:
             count = args.size("frame_count", product(s.extent for s in outer))
-        copy = f"{framed}, {width}, {source}, {lines}, {count}"
-        w.line(f"fill_frame(frame_at, {copy}, {low}, {step}, {size})")
+        place = f"{framed}, {width}, {source}, {lines}, {count}, {low}, {step}, {size}"
+        w.line(f"fill_frame(frame_at, {place}, {frame.copies}, {frame.apart})")
 
 
 def _divides(frame: Frame, x: Contraction) -> bool:
@@ -60,7 +61,7 @@ def _divides(frame: Frame, x: Contraction) -> bool:
 
     And it is filled for each panel, as where a sum has parts.
     """
-    if len(frame.sides) < 2 or len(x.columns) < 2 or not x.blocks:
+    if frame.copies != 1 or len(frame.sides) < 2 or len(x.columns) < 2 or not x.blocks:
         return False
     form = linear(x.b.args[-len(frame.sides)])
     return form is not None and form.axes == {x.columns[0].name: 1}

@@ -13,7 +13,8 @@ A panel is as many columns of the second operand as a tile has; it stays in the 
 for all tiles of rows. It is copied first where its columns are not neighbours, or it
 is read often; and so is a first operand that is transposed. Operands that lie in no
 matrix, such as the windows of a convolution, are gathered by tables of offsets, one
-along the sum and one across it: where an element lies is the sum of both.
+along the sum and one across it: where an element lies is the sum of both. Windows that
+move by one are read from copies of their picture instead (tile_windows.py).
 
 A sum over many axes is added up in parts, one behind the other, each with a panel of
 its own, and so is one whose panels are gathered, in pieces that the first cache holds;
@@ -41,6 +42,15 @@ from functools import cached_property
 
 from graphc.backends.cpu.tile_frame import write_frame
 from graphc.backends.cpu.tile_pieces import pack_pieces, tile_pieces
+from graphc.backends.cpu.tile_windows import (
+    deepest,
+    gathers,
+    has_pieces,
+    lies,
+    may_divide_rows,
+    runs_down,
+    swaps,
+)
 from graphc.backends.cpu.writer import Writer
 from graphc.backends.shared.blocks import times
 from graphc.ir.dims import Size, product
@@ -51,31 +61,36 @@ from graphc.ir.types import float32
 from graphc.passes.contraction import Contraction, contraction_of, merged, steps
 from graphc.passes.framed import FRAME
 
-DEEP = 128  # of a piece of a gathered panel
-
 
 class TileNest:
     """Writes a nest with the strategy "tile".
 
-    rows, columns: the tile's size. index: that of a loop which leaves the second
-    operand as it is, if there is one.
+    found: the roles of its axes. tile: its rows and columns. index: that of a loop
+    which leaves the second operand as it is, if there is one.
     """
 
-    def __init__(self, writer: Writer, rows: int, columns: int, index: str) -> None:
+    def __init__(
+        self, writer: Writer, found: Contraction, tile: tuple[int, int], index: str
+    ) -> None:
         self.w = writer
         self.nest: Nest = writer.nest
-        found = contraction_of(self.nest, writer.program)
-        assert found is not None
-        self.roles: Contraction = found
+        self.roles = found
         self.lanes = writer.lanes
-        self.rows, self.columns = rows, columns
+        self.rows, self.columns = tile
         self.index = index
         self.sum = self.nest.phases[0].reduces[0]
         self.windows = gathers(found.b, found.columns, found)
-        self.swapped = swaps(found, columns)
+        self.lies = lies(found)
+        self.swapped = not self.lies and swaps(found, self.columns)
         self.by_rows = may_divide_rows(found)
-        self.in_parts = self.windows or bool(found.blocks)
+        self.pieces = self.windows and (self.swapped or has_pieces(found))
+        self.in_parts = self.pieces or bool(found.blocks)
         self.m = self.n = self.k = ""  # how many rows and columns, and how deep
+
+    @cached_property
+    def tile(self) -> str:
+        """The routine that computes a tile."""
+        return "tile_rows" if self.swapped else "tile_columns" if self.lies else "tile"
 
     def write(self) -> None:
         """Write the kernel's body."""
@@ -85,8 +100,7 @@ class TileNest:
         self._arguments()
         m, n = self.m, self.n
         batch = [w.extent(axis) for axis in x.batch]
-        tile = "tile_rows" if self.swapped else "tile"
-        for name in ("tiling", "divide", "panel_place", tile):
+        for name in ("tiling", "divide", "panel_place", self.tile):
             w.use(name)
         copied = "1" if self.windows else "copied"
         sizes = f"{m}, {n}, {copied}, {self.rows}, {self.columns}"
@@ -142,12 +156,12 @@ class TileNest:
             self.m, self.n = self.n, self.m
         self.k = self._size("depth", x.depth)
         own = "this thread's own"
-        tile = "tile_rows" if self.swapped else "tile"
-        self._routine("tile_at", tile)
+        self._routine("tile_at", self.tile)
         args.special("choice", "room", "room", "scratch of a thread, in elements")
         if not self.direct:
             args.special("scratch", "c", kind, f"sums, {own}")
-        args.special("scratch", "panel", kind, f"a copied panel, {own}")
+        if not self.lies:
+            args.special("scratch", "panel", kind, f"a copied panel, {own}")
         args.special("scratch", "turned", kind, f"copied rows, {own}")
         if self.index:
             w.use("get")
@@ -162,7 +176,7 @@ class TileNest:
         if which == "pack":
             pieces = pack_pieces(self._copied())
         elif which == "gather":
-            turned = self.windows and not self.swapped and _runs_down(x, x.program)
+            turned = self.windows and not self.swapped and runs_down(x, x.program)
             runs = gathers(x.a, (x.row,), x) or not turned
             pieces = ["runs"] * runs + ["turned"] * turned
         else:
@@ -220,18 +234,26 @@ class TileNest:
             self._matrix()
             self._tiles(f"at(a, {self._row_of_a()})", k, part)
             return
-        # A gathered panel is no deeper than the first cache holds.
-        w.line(f"pieces = max(({k} + {DEEP - 1}) // {DEEP}, 1)")
+        if not self.pieces:
+            self._piece("0", k, part)
+            return
+        # A panel of windows is no deeper than the first cache holds.
+        deep = deepest(self.roles)
+        w.line(f"pieces = max(({k} + {deep - 1}) // {deep}, 1)")
         w.line(f"length = ({k} + pieces - 1) // pieces")
         with w.loop("for piece in range(pieces):"):
             w.line("d = piece * length")
             w.line(f"some = min(length, {k} - d)")
-            added = "d" if part == "0" else f"{part} + d"
-            if self.swapped:
-                self._where_they_lie(added)
-                return
-            self._gathered()
-            self._tiles(f"at(a, {self._row_of_a()} + d * a_deep)", "some", added)
+            self._piece("d", "some", "d" if part == "0" else f"{part} + d")
+
+    def _piece(self, start: str, count: str, added: str) -> None:
+        """Write the sums over so many places of windows, from one on."""
+        if self.swapped:
+            self._where_they_lie(added)
+            return
+        self._windows(start, count)
+        along = "" if start == "0" else f" + {start} * a_deep"
+        self._tiles(f"at(a, {self._row_of_a()}{along})", count, added)
 
     def _tiles(self, left: str, depth: str, added: str) -> None:
         w = self.w
@@ -243,7 +265,7 @@ class TileNest:
             elif self.in_parts:
                 to = f"at(c, (v - low) * {self.rows * self.columns})"
             operands = f"{left}, a_row, a_deep, rows, b, b_deep, {depth}, cols"
-            w.line(f"tile(tile_at, {to}, {step}, {operands}, {added})")
+            w.line(f"{self.tile}(tile_at, {to}, {step}, {operands}, {added})")
             if not self.direct and not self.in_parts:
                 self._epilogue_of_tile()
 
@@ -273,16 +295,20 @@ class TileNest:
         pointer, base = self._base(x.frame.source, (*x.batch, *x.blocks))
         write_frame(self.w, x, f"at({pointer}, {base})", fresh, span)
 
-    def _gathered(self) -> None:
-        """Write what b is: a piece of a panel of windows."""
+    def _windows(self, start: str, count: str) -> None:
+        """Write what b is: windows, of so many places, from one on."""
         w, x = self.w, self.roles
         pointer, base = self._base(x.b, (*x.batch, *x.blocks))
+        deep = self._offsets("deep_b", x.b, x.depth)
+        deep = deep if start == "0" else f"{deep} + 8 * {start}"
+        if self.lies:
+            w.line(f"b, b_deep = at({pointer}, column), {deep}")
+            return
         w.use("gather_panel")
         self._routine("gather_at", "gather")
-        deep = self._offsets("deep_b", x.b, x.depth)
         across = self._offsets("across_b", x.b, x.columns)
-        source = f"at({pointer}, {base}), {deep} + 8 * d, some"
-        columns = f"{across} + 8 * column, cols, {int(_runs_down(x, x.program))}"
+        source = f"at({pointer}, {base}), {deep}, {count}"
+        columns = f"{across} + 8 * column, cols, {int(runs_down(x, x.program))}"
         to = f"panel, {self.columns}"
         w.line(f"gather_panel(gather_at, {to}, {source}, {columns})")
         w.line(f"b, b_deep = {to}")
@@ -457,32 +483,39 @@ class TileNest:
         w.line(f"lines = min(high * height, {self.m}) - row")
         w.line(f"width = (lines + {lanes - 1}) // {lanes} * {lanes}")
         w.line(f"pack(pack_at, turned, width, c, 1, {self.columns}, cols, lines)")
-        self._epilogue("column", "cols", "row", "lines", "turned, r * width + q")
+        self._epilogue(
+            "column", "cols", "row", "lines", "load(turned, r * width + q, m)"
+        )
 
     def _epilogue_of_tile(self) -> None:
         nr = self.columns
         first = f"(v - low) * {self.rows * nr} + " if self.in_parts else ""
-        self._epilogue("row", "rows", "column", "cols", f"c, {first}r * {nr} + q")
+        self._epilogue(
+            "row", "rows", "column", "cols", f"load(c, {first}r * {nr} + q, m)"
+        )
 
-    def _epilogue(self, row: str, rows: str, column: str, cols: str, at: str) -> None:
-        """Write what becomes of sums: rows from `row` on, columns from `column` on."""
+    def _epilogue(self, row: str, rows: str, column: str, cols: str, read: str) -> None:
+        """Write what becomes of sums: rows from `row` on, columns from `column` on.
+
+        read: the text that reads those of row r, from column q on.
+        """
         w, x = self.w, self.roles
         i, j, lanes = x.row.name, x.columns[-1].name, self.lanes
         w.use("load")
         with w.loop(f"for r in range({rows}):", i):
-            w.line(f"{i} = {row} + r")
+            w.line(f"{i} = r" if row == "0" else f"{i} = {row} + r")
             with w.loop(f"for q in range(0, {cols}, {lanes}):", j, mask="m"):
-                w.line(f"{j} = {column} + q")
+                w.line(f"{j} = q" if column == "0" else f"{j} = {column} + q")
                 w.line(f"m = mask({cols} - q, {lanes})")
                 w.axis = j
-                w.line(f"{self.sum.name} = load({at}, m)")
+                w.line(f"{self.sum.name} = {read}")
                 w.define(self.sum.name, self.sum.name)
                 for phase in self._later:
                     reads = [e for e in walk(*phase.roots) if isinstance(e, Load)]
-                    read = w.early = self._early([(e.buffer, e.args) for e in reads])
+                    asked = w.early = self._early([(e.buffer, e.args) for e in reads])
                     values = [(s, w.vector(s.value)) for s in phase.stores]
                     made = self._early([(s.buffer, s.index) for s in phase.stores])
-                    w.early = {n: far for n, far in made.items() if n not in read}
+                    w.early = {n: far for n, far in made.items() if n not in asked}
                     for s, _ in values:
                         w.store(s.buffer, s.index, s.value)
                 w.axis, w.early = "", {}
@@ -503,49 +536,6 @@ class TileNest:
         return found
 
 
-def gathers(e: Load, across: Sequence[LoopAxis], x: Contraction) -> bool:
-    """Whether an operand lies in no matrix: its axes are not one, or its sum's are."""
-    return any(merged(steps(e, axes, x.program)) is None for axes in (across, x.depth))
-
-
-def may_divide_rows(x: Contraction) -> bool:
-    """Whether threads may divide the rows, and each copy but its own."""
-    gathered = gathers(x.a, (x.row,), x) or gathers(x.b, x.columns, x)
-    return not x.batch and not gathered
-
-
-def swaps(x: Contraction, columns: int) -> bool:
-    """Whether windows are read where they lie, as rows, and sums are turned back.
-
-    Where they have few neighbours across, they would have to be transposed to be
-    columns. Of the other operand, since windows overlap, there is less; but it has to
-    fill the columns of a tile, or an eighth of them where windows have few neighbours
-    along the sum as well; and the sum must be long, as each is moved three times.
-    """
-    if not gathers(x.b, x.columns, x) or gathers(x.a, (x.row,), x):
-        return False
-    across, along = (
-        step == 1 and not (isinstance(extent, int) and 8 * extent < columns)
-        for axes in (x.columns, x.depth)
-        for extent, step in steps(x.b, axes[-1:], x.program)
-    )
-    n, least = x.row.extent, columns // 2 + 1 if along else columns // 8
-    if across or (isinstance(n, int) and n < least):
-        return False
-    long = product(axis.extent for axis in (*x.blocks, *x.depth))
-    return not (isinstance(n, int) and isinstance(long, int) and long < 3 * n)
-
-
-def _runs_down(x: Contraction, program: Program) -> bool:
-    """Whether neighbours of a gathered panel lie along the sum rather than across."""
-    (across, side), (deep, down) = (
-        steps(x.b, axes, program)[-1] for axes in (x.columns, x.depth)
-    )
-    if side != 1 or down != 1:
-        return down == 1
-    return isinstance(across, int) and (not isinstance(deep, int) or deep > across)
-
-
 def kept_operands(program: Program) -> dict[int, str]:
     """Return the contractions whose second operand no turn of their loop changes.
 
@@ -563,7 +553,7 @@ def kept_operands(program: Program) -> dict[int, str]:
             x = contraction_of(s, program)
             assert x is not None
             moves = any(isinstance(e, Load) for e in walk(*x.b.args))
-            plain = not x.blocks and not gathers(x.b, x.columns, x)
+            plain = x.frame is None and not x.blocks and not gathers(x.b, x.columns, x)
             if plain and not moves and program.root(x.b.buffer) not in written:
                 found[id(s)] = loop.index
     return found

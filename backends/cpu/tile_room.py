@@ -10,11 +10,20 @@ from typing import Any
 import numpy as np
 
 from graphc.backends.cpu.prelude import gemm
-from graphc.backends.cpu.tile_nest import DEEP, gathers, may_divide_rows, swaps
+from graphc.backends.cpu.tile_spread import Spread, spread_of
+from graphc.backends.cpu.tile_windows import (
+    DEEP,
+    gathers,
+    has_pieces,
+    lies,
+    may_divide_rows,
+    swaps,
+    tile_roles,
+)
 from graphc.backends.shared.arguments import Argument
 from graphc.ir.dims import Size, evaluate, product
 from graphc.ir.program import LoopAxis, Nest, Program
-from graphc.passes.contraction import Contraction, contraction_of, merged, steps
+from graphc.passes.contraction import Contraction, merged, steps
 
 Array = np.ndarray[Any, Any]
 
@@ -41,9 +50,9 @@ class TileRoom:
     @cached_property
     def roles(self) -> Contraction:
         """The roles of its axes."""
-        found = contraction_of(self.nest, self.program)
-        assert found is not None
-        return found
+        assert self.nest.phases
+        dtype = self.nest.phases[0].reduces[0].dtype.name
+        return tile_roles(self.nest, self.program, gemm.shape(dtype).columns)
 
     @cached_property
     def shape(self) -> gemm.Shape:
@@ -169,7 +178,10 @@ class TileRoom:
         """
         m, n, k = self.mnk
         x, tile = self.roles, self.shape
-        if swaps(x, tile.columns):
+        spread = spread_of(x)
+        if spread is not None:
+            return self._spread_rooms(spread)
+        if not lies(x) and swaps(x, tile.columns):
             tall = -(-n // tile.rows) * tile.rows
             sizes = {
                 "c": tall * tile.columns,
@@ -182,16 +194,30 @@ class TileRoom:
                 tall = -(-m // tile.rows)
                 own = min(m, -(-tall // threads) * -(-m // tall))
             windows = gathers(x.b, x.columns, x)
-            tall = -(-m // tile.rows) if x.blocks or windows else 1
+            parts = x.blocks or (windows and has_pieces(x))
+            tall = -(-m // tile.rows) if parts else 1
             deep = min(k, DEEP) if windows else k
             length = -(-k // self._lanes) * self._lanes
+            copied = self.packs_b and not kept and not lies(x)
             sizes = {
                 "c": tall * tile.rows * tile.columns,
-                "panel": deep * tile.columns * (self.packs_b and not kept),
+                "panel": deep * tile.columns * copied,
                 "turned": own * length * self.packs_a,
             }
         found = {name: self._bytes(n) for name, n in sizes.items()}
         return {**found, "framed": self._framed}
+
+    def _spread_rooms(self, spread: Spread) -> dict[str, int]:
+        """Return the bytes of each part of a thread's scratch to spread products."""
+        count = self._count((*spread.taps, self.roles.row))
+        deep, width = self._count(spread.depth), self.shape.columns
+        sizes = {
+            "c": count * width,
+            "panel": deep * width,
+            "weights": count * -(-deep // self._lanes) * self._lanes,
+            "framed": self._number(spread.elements) + self._lanes,
+        }
+        return {name: self._bytes(n) for name, n in sizes.items()}
 
     @property
     def _lanes(self) -> int:
@@ -216,10 +242,22 @@ class TileRoom:
         """Return what axes add to where a read lies, the last running fastest."""
         if word.value == "lines":
             return self._lines(word)
+        if word.value == "spread":
+            return self._spread(word)
         total: Array = np.zeros(1, np.int64)
         for extent, step in word.axes:
             along = np.arange(self._number(extent), dtype=np.int64) * self._number(step)
             total = (total[:, None] + along).reshape(-1)
+        return total
+
+    def _spread(self, word: Argument) -> Array:
+        """Return where products belong: remainders one behind the other."""
+        total: Array = np.zeros(1, np.int64)
+        for numbers in word.axes:
+            extent, first, step, by, over, along = map(self._number, numbers)
+            place = first + step * np.arange(extent, dtype=np.int64)
+            offset = place % by * over + place // by * along
+            total = (total[:, None] + offset).reshape(-1)
         return total
 
     def _lines(self, word: Argument) -> Array:

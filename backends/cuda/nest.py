@@ -20,9 +20,9 @@ from graphc.backends.cuda.writer import Writer, literal, of_dtype
 from graphc.backends.shared.blocks import first_place, identity
 from graphc.errors import LoweringError
 from graphc.ir.dims import Size, evaluate, product
-from graphc.ir.program import LoopAxis, Nest, Phase, Reduce
+from graphc.ir.program import LoopAxis, Nest, Phase, Reduce, Store
 from graphc.ir.program.program import ARGS
-from graphc.ir.scalar import Apply, Const, Expr, const
+from graphc.ir.scalar import Apply, Const, Expr, Load, const, is_uniform, walk
 from graphc.ir.types import DType
 
 INFIX = {"sum": "+", "prod": "*", "any": "|", "all": "&"}
@@ -84,9 +84,15 @@ def write_nest(writer: Writer) -> Launch:
 def _along_phases(nest: Nest) -> bool:
     """Whether the threads of a block go along the axes of the phases."""
     assert nest.schedule is not None
-    if any(s.accumulate for p in nest.phases for s in p.stores):
-        return False  # what is added to one element is added in one thread
+    if any(_in_turn(s) for p in nest.phases for s in p.stores):
+        return False  # what goes to one element is done by one thread
     return nest.schedule.axis in {a.name for p in nest.phases for a in p.axes}
+
+
+def _in_turn(s: Store) -> bool:
+    """Whether several points of a phase may write one element, so order matters."""
+    loads = [e for e in walk(*s.index) if isinstance(e, Load)]
+    return s.accumulate or not all(map(is_uniform, loads))
 
 
 class _Phases:

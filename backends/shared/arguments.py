@@ -21,8 +21,8 @@ class Argument:
     kind: "buffer" (its memory), "size" (a number), or a kind of one backend's own:
     "scratch" (the address of bytes of this thread's own), "routine" (the address of
     a function of the prelude), "choice" (a decision taken when sizes are bound),
-    "offsets" (a table of what axes add to where an access lies). axes: the extent and
-    the step of each of those, or all numbers of a frame's side.
+    "offsets" and "table" (of what axes add to where an access lies). axes: the extent
+    and the step of each of those, or all numbers of a frame's side.
     """
 
     kind: str

@@ -153,7 +153,7 @@ def paired(what: str, x: Tensor, given: Any, axis: int) -> tuple[Tensor, Tensor,
     return broadcast_to(x, full[0]), broadcast_to(indices, full[1]), at
 
 
-# --- add_along_axis -----------------------------------------------------------------
+# --- add_along_axis, place_along_axis -----------------------------------------------
 
 
 def _add_infer(types: Types, attrs: Sized) -> TensorType:
@@ -199,6 +199,16 @@ def _add_element(site: Site, inner: tuple[Expr, ...]) -> Expr:
     return site.load(0, (*site.index[:a], *inner, *site.index[a:]))
 
 
+def _adds(accumulate: bool) -> ScatterAdd:
+    return ScatterAdd(
+        lambda types, a: (types[1].shape[a.axis],),
+        _add_target,
+        _add_element,
+        parallel=lambda types, a: tuple(i for i in range(types[0].ndim) if i != a.axis),
+        accumulate=accumulate,
+    )
+
+
 ADD_ALONG_AXIS = register(
     Op(
         name="add_along_axis",
@@ -206,15 +216,24 @@ ADD_ALONG_AXIS = register(
         infer=_add_infer,
         evaluate=_add_value,
         gradient=_add_gradient,
-        lower=ScatterAdd(
-            lambda types, a: (types[1].shape[a.axis],),
-            _add_target,
-            _add_element,
-            parallel=lambda types, a: tuple(
-                i for i in range(types[0].ndim) if i != a.axis
-            ),
-        ),
+        lower=_adds(accumulate=True),
         doc="y = 0, y[i, indices[i, j]] += x[i, j]: the gradient of take_along_axis",
+        guards=lambda types, a: [(a.size, 1)],
+        batch=batch_axis,
+        checks=lambda node: in_range(node.inputs[1], node.attrs.size, node.attrs.axis),
+    )
+)
+
+PLACE_ALONG_AXIS = register(
+    Op(
+        name="place_along_axis",
+        attrs=Sized,
+        infer=_add_infer,
+        evaluate=_add_value,
+        gradient=_add_gradient,
+        lower=_adds(accumulate=False),
+        doc="y = 0, y[i, indices[i, j]] = x[i, j], where no two indices of a row are "
+        "equal: add_along_axis without having to add",
         guards=lambda types, a: [(a.size, 1)],
         batch=batch_axis,
         checks=lambda node: in_range(node.inputs[1], node.attrs.size, node.attrs.axis),

@@ -31,7 +31,7 @@ from graphc.ir.op import (
 )
 from graphc.ir.scalar import Expr, size_of
 from graphc.ir.types import Shape, TensorType, int32
-from graphc.ops.along import ADD_ALONG_AXIS, Sized
+from graphc.ops.along import ADD_ALONG_AXIS, PLACE_ALONG_AXIS, Sized
 from graphc.ops.batching import fold, unfold
 from graphc.ops.padding import pad_with
 from graphc.ops.shape import reshape
@@ -123,11 +123,15 @@ def planes(x: Tensor, ndim: int) -> Tensor:
     return reshape(x, (*x.shape[:2], product(x.shape[x.ndim - ndim :])))
 
 
-def put(g: Tensor, index: Tensor, sizes: Shape) -> Tensor:
-    """Add elements up at their places within spatial axes of these sizes."""
+def put(g: Tensor, index: Tensor, sizes: Shape, *, distinct: bool = False) -> Tensor:
+    """Add elements up at their places within spatial axes of these sizes.
+
+    distinct: whether no two of an image have one place.
+    """
     ndim = len(sizes)
+    op = PLACE_ALONG_AXIS if distinct else ADD_ALONG_AXIS
     attrs = Sized(2, product(sizes))
-    found = make1(ADD_ALONG_AXIS, (planes(g, ndim), planes(index, ndim)), attrs)
+    found = make1(op, (planes(g, ndim), planes(index, ndim)), attrs)
     return reshape(found, (*g.shape[:2], *sizes))
 
 
@@ -137,7 +141,15 @@ def _max_gradient(node: Node, cotangents: Any) -> Any:
     if g is None or not x.dtype.is_float:
         return [None]
     index = make1(MAX_POOL_INDEX, (x,), node.attrs)
-    return [put(g, index, x.shape[2:])]
+    return [put(g, index, x.shape[2:], distinct=_are_apart(node.attrs))]
+
+
+def _are_apart(attrs: Window) -> bool:
+    """Whether no two windows share an element."""
+    return all(
+        s > (k - 1) * d
+        for k, s, d in zip(attrs.size, attrs.stride, attrs.dilation, strict=True)
+    )
 
 
 def _sum_gradient(node: Node, cotangents: Any) -> Any:

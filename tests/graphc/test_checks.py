@@ -78,7 +78,7 @@ CHECKED = [c for c in CASES if OPS[c.op].checks is not None]
 
 INDEXING = {
     "take", "scatter_add", "take_along_axis", "add_along_axis", "gather", "add_at",
-    "set_at", "dynamic_slice", "dynamic_update_slice",
+    "set_at", "dynamic_slice", "dynamic_update_slice", "place_along_axis",
 }  # fmt: skip
 
 

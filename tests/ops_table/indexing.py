@@ -8,7 +8,7 @@ import numpy as np
 
 import graphc as gc
 from graphc.ir.nodes import make1
-from graphc.ops.along import ADD_ALONG_AXIS, Sized
+from graphc.ops.along import ADD_ALONG_AXIS, PLACE_ALONG_AXIS, Sized
 from graphc.ops.gather import ADD_AT, GATHER, IntoPoints, Points
 from ops_table.case import (
     CUBE,
@@ -61,6 +61,12 @@ CASES = (
         "last",
         lambda x, i: make1(ADD_ALONG_AXIS, (x, i), Sized(1, 4)),
         (Spec("x", ("N", 2)), EACH),
+    ),
+    Case(
+        "place_along_axis",
+        "last",
+        lambda x, i: make1(PLACE_ALONG_AXIS, (x, i), Sized(1, 4)),
+        (Spec("x", ("N", 1)), Spec("i", ("N", 1), "int32", -6, 7)),
     ),
     Case(
         "add_along_axis",
@@ -248,6 +254,7 @@ ORACLES: dict[str, Oracle] = {
     "ensure": lambda a, x, ok: x,
     "take_along_axis": _along,
     "add_along_axis": _add_along,
+    "place_along_axis": _add_along,
     "gather": _gather,
     "add_at": _add_at,
     "set_at": _set_at,

@@ -24,6 +24,7 @@ from .panel_ir import (
     write_copy,
     write_runs,
     write_single,
+    write_spread,
     write_transpose,
     write_turned,
 )
@@ -43,11 +44,12 @@ _COPIES = {
     "pack": {"copy": write_copy, "transpose": write_transpose, "single": write_single},
     "gather": {"runs": write_runs, "turned": write_turned},
     "frame": {"whole": write_frame},
+    "spread": {"whole": write_spread},
 }
 
 
 def pieces(which: str, dtype: str) -> list[str]:
-    """Return the pieces of "tile", "tile_rows", "pack", "gather" or "frame"."""
+    """Return the pieces of a tile, such as "tile_rows", or of one of `_COPIES`."""
     return list(_COPIES[which]) if which in _COPIES else shape(dtype).pieces
 
 
@@ -94,7 +96,8 @@ def _build(symbol: str, which: str, dtype: str, piece: str) -> llvm.ModuleRef:
         _COPIES[which][piece](writer, symbol)
     else:
         height, vectors = map(int, piece.split("x"))
-        write_tile(writer, symbol, height, vectors, offsets=which == "tile_rows")
+        offsets = which.partition("_")[2]  # "rows", "columns" or none
+        write_tile(writer, symbol, height, vectors, offsets=offsets)
     # There is nothing to optimise: without LLVM's passes the loops are the same and
     # compiling takes half the time.
     return unlocked.parse(str(writer.module))

@@ -104,7 +104,7 @@ def _of_gather(b: Any, _: Any, args: Sequence[Any]) -> tuple[Any, Sequence[Any]]
     return b.zext(b.icmp_signed("!=", turn, _WORD(0)), _WORD), given
 
 
-def _of_frame(_b: Any, _: Any, args: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
+def _of_one(_b: Any, _: Any, args: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
     return _WORD(0), args
 
 
@@ -136,6 +136,19 @@ def tile_rows(typing, table, c, sc, a, across, deep, rows, b, sb_k, k, cols, add
 
 
 @intrinsic
+def tile_columns(typing, table, c, sc, a, sa_i, sa_k, rows, b, deep, k, cols, adds):  # type: ignore[no-untyped-def]
+    """Compute a tile of whose columns each row lies where a table of offsets says.
+
+    Math:    c[i sc + j] (+)= sum_p a[i sa_i + p sa_k] b[deep[p] + j],
+             i < rows <= MR, p < k, j < cols <= NR; added to c if adds is not 0
+
+    deep is the address of int64 offsets in elements. Whole vectors of b are read.
+    """
+    kinds = (table, c, sc, a, sa_i, sa_k, rows, b, deep, k, cols, adds)
+    return call_piece("ipipiiipiiii", kinds, _of_tile)
+
+
+@intrinsic
 def gather_panel(typing, table, to, width, b, deep, k, across, cols, turn):  # type: ignore[no-untyped-def]
     """Copy a panel whose elements lie where two tables of offsets say.
 
@@ -146,6 +159,19 @@ def gather_panel(typing, table, to, width, b, deep, k, across, cols, turn):  # t
     """
     kinds = (table, to, width, b, deep, k, across, cols, turn)
     return call_piece("ipipiiiii", kinds, _of_gather)
+
+
+@intrinsic
+def spread_panel(typing, table, to, deep, k, across, a, width, cols):  # type: ignore[no-untyped-def]
+    """Add a panel to elements that lie where two tables of offsets say.
+
+    Math:    to[deep[p] + across[j]] += a[p width + j] for p < k, j < cols <= width
+
+    deep and across are addresses of int64 offsets in elements. Neighbours across the
+    panel are added as vectors.
+    """
+    kinds = (table, to, deep, k, across, a, width, cols)
+    return call_piece("ipiiipii", kinds, _of_one)
 
 
 @intrinsic
@@ -161,13 +187,16 @@ def pack(typing, table, to, width, b, sb_k, sb_j, k, cols):  # type: ignore[no-u
 
 
 @intrinsic
-def fill_frame(typing, table, to, width, a, lines, n, low, step, size):  # type: ignore[no-untyped-def]
-    """Copy the lines of a tensor into a frame of zeros.
+def fill_frame(  # type: ignore[no-untyped-def]
+    typing, table, to, width, a, lines, n, low, step, size, copies, apart
+):
+    """Copy the lines of a tensor into a frame of zeros, and into copies of it.
 
     Math:    to[r width + low + i step] = a[lines[r] + i] for i < size, where
-             lines[r] >= 0; 0 elsewhere, for r < n; vectors behind the end too
+             lines[r] >= 0; 0 elsewhere, for r < n; each copy n width elements behind
+             the one before, its low less by apart
 
     lines is the address of int64 offsets in elements.
     """
-    kinds = (table, to, width, a, lines, n, low, step, size)
-    return call_piece("ipipiiiii", kinds, _of_frame)
+    kinds = (table, to, width, a, lines, n, low, step, size, copies, apart)
+    return call_piece("ipipiiiiiii", kinds, _of_one)

@@ -18,9 +18,13 @@ tile_rows_HxV(c, sc, a, across, deep, b, sb_k, k, cols, accumulate)
     The same of a[across[i] + deep[p]], two tables of offsets: of windows that are read
     where they lie. What is broadcast need not have neighbours.
 
-    A function keeps the whole tile in registers: for each p it loads the columns of b
-    once and broadcasts each element of a. Where a small tile has too few accumulators
-    to hide an FMA's latency, it keeps several sets and takes several p a turn.
+tile_columns_HxV(c, sc, a, sa_i, sa_k, b, deep, k, cols, accumulate)
+
+    The same of b[deep[p] + j]: rows of b that follow each other in no step.
+
+A function keeps the whole tile in registers: for each p it loads the columns of b once
+and broadcasts each element of a. Where a small tile has too few accumulators to hide an
+FMA's latency, it keeps several sets and takes several p a turn.
 """
 
 from __future__ import annotations
@@ -246,11 +250,12 @@ def counting(
 
 
 def write_tile(
-    w: Writer, symbol: str, height: int, vectors: int, *, offsets: bool = False
+    w: Writer, symbol: str, height: int, vectors: int, *, offsets: str = ""
 ) -> None:
     """Write the exported function for ``height`` rows and ``vectors`` vectors.
 
-    offsets: whether it is of `tile_rows`, whose strides of a are addresses of tables.
+    offsets: "rows" for `tile_rows`, whose strides of a are addresses of tables,
+    "columns" for `tile_columns`, whose stride of b is one.
     """
     p, i = w.pointer, WORD
     function, b = w.function(symbol, [p, i, p, i, i, p, i, i, i, i])
@@ -265,7 +270,7 @@ def write_tile(
     loaded = masks if height == 1 else [None] * vectors
     # LLVM must not see how addresses hang together: it would turn them into a chain of
     # additions a turn, or into as many pointers, some of them in memory.
-    if offsets:
+    if offsets == "rows":
         across, deep = (b.inttoptr(x, i.as_pointer()) for x in (sa_i, sa_k))
         places = [b.load(b.gep(across, [i(row)])) for row in range(height)]
     else:
@@ -277,8 +282,10 @@ def write_tile(
         return b.gep(rows_of_c[row], [i(vector * w.tile.lanes)])
 
     def turn(sums: list[ir.Value], ap: ir.Value, bq: ir.Value) -> list[ir.Value]:
-        if offsets:
+        if offsets == "rows":
             ap = b.gep(a, [b.load(ap)])
+        if offsets == "columns":
+            bq = b.gep(bp, [b.load(bq)])
         columns = [
             w.load(b, b.gep(bq, [i(vector * w.tile.lanes)]), loaded[vector])
             for vector in range(vectors)
@@ -301,10 +308,10 @@ def write_tile(
         for cell in cells:
             w.ask(b, start(*cell), to_write=True)
     coming, onward = [], i(0)
-    if sets == 1 and vectors == w.tile.vectors and not offsets:
+    if sets == 1 and vectors == w.tile.vectors and offsets != "rows":
         plain = b.icmp_signed("==", sa_k, i(1))
-        below, later = b.mul(sa_i, i(height)), b.mul(sa_k, i(AHEAD))
-        coming = [b.gep(a, [b.select(plain, below, later)])]
+        next_rows, later = b.mul(sa_i, i(height)), b.mul(sa_k, i(AHEAD))
+        coming = [b.gep(a, [b.select(plain, next_rows, later)])]
         onward = w.opaque(b, b.select(plain, i(height), sa_k))
 
     n = len(cells)
@@ -319,9 +326,12 @@ def write_tile(
         phi.add_incoming(value, loading)
         phi.add_incoming(w.zeros, before)
     begin += [w.zeros] * (n * (sets - 1))
-    # What moves along p: a pointer to an element of a, or to its offset.
-    first, step = (deep, i(1)) if offsets else (a, sa_k)
-    carried = [*coming, *begin, first, bp]
+    # What moves along p: pointers to an element of a and a row of b, or to its offset.
+    first, step = (deep, i(1)) if offsets == "rows" else (a, sa_k)
+    row, below = bp, sb_k
+    if offsets == "columns":
+        row, below = b.inttoptr(sb_k, i.as_pointer()), i(1)
+    carried = [*coming, *begin, first, row]
     with counting(b, i(0), whole, sets, carried) as (_, values, following):
         *sums, ap, bq = values
         for line in sums[: len(coming)]:
@@ -330,7 +340,7 @@ def write_tile(
         del sums[: len(coming)]
         for part in range(0, n * sets, n):
             sums[part : part + n] = turn(sums[part : part + n], ap, bq)
-            ap, bq = w.opaque(b, b.gep(ap, [step])), b.gep(bq, [sb_k])
+            ap, bq = w.opaque(b, b.gep(ap, [step])), b.gep(bq, [below])
         following += [*sums, ap, bq]
     *sums, ap, bq = following[len(coming) :]
     total = sums[:n]
@@ -340,7 +350,7 @@ def write_tile(
         with counting(b, whole, k, 1, [*total, ap, bq]) as (_, values, following):
             *sums, ap, bq = values
             sums = turn(sums, ap, bq)
-            following += [*sums, b.gep(ap, [step]), b.gep(bq, [sb_k])]
+            following += [*sums, b.gep(ap, [step]), b.gep(bq, [below])]
         total = following[:n]
     for cell, value in zip(cells, total, strict=True):
         w.store(b, value, start(*cell), masks[cell[1]])

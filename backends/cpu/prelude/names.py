@@ -24,7 +24,9 @@ from .gemm_calls import at as at
 from .gemm_calls import fill_frame as fill_frame
 from .gemm_calls import gather_panel as gather_panel
 from .gemm_calls import pack as pack
+from .gemm_calls import spread_panel as spread_panel
 from .gemm_calls import tile as tile
+from .gemm_calls import tile_columns as tile_columns
 from .gemm_calls import tile_rows as tile_rows
 from .horizontal import hall as hall
 from .horizontal import hany as hany

@@ -15,6 +15,10 @@ gather(to, width, b, deep, k, across, cols)
 
     runs         offsets of `across` that follow each other are copied as a vector
     turned       those of `deep` are, a square of vectors at a time
+
+spread(to, deep, k, across, a, width, cols)
+
+    to[deep[p] + across[j]] += a[p * width + j] for p < k and j < cols
 """
 
 from __future__ import annotations
@@ -177,6 +181,28 @@ def write_runs(w: Writer, symbol: str) -> None:
             at = b.gep(start, [b.load(b.gep(deep, [p]))])
             w.store(b, w.load(b, at, mask), out, mask)
             following += [b.gep(out, [width])]
+    b.ret_void()
+
+
+def write_spread(w: Writer, symbol: str) -> None:
+    """Write the exported function that adds a panel where its elements belong.
+
+    It goes along p first: neighbours there may not belong to the same element, nor to
+    overlapping vectors, or each addition would wait for the one before.
+    """
+    p, i = w.pointer, WORD
+    function, b = w.function(symbol, [p, i, i, i, p, i, i])
+    to, deep, k, across, a, width, cols = function.args
+    deep, across = (b.inttoptr(x, i.as_pointer()) for x in (deep, across))
+    with _runs(w, b, across, cols) as (j, count):
+        mask = w.lanes_below(b, count)
+        start = b.gep(to, [b.load(b.gep(across, [j]))])
+        begin = [b.gep(a, [j])]
+        with counting(b, i(0), k, 1, begin) as (p, (row,), following):
+            at = b.gep(start, [b.load(b.gep(deep, [p]))])
+            total = b.fadd(w.load(b, at, mask), w.load(b, row, mask))
+            w.store(b, total, at, mask)
+            following += [b.gep(row, [width])]
     b.ret_void()
 
 

@@ -134,20 +134,20 @@ def test_nan_and_infinity_reach_the_output():
 @pytest.mark.parametrize("step", [1, 2, 3])
 @pytest.mark.parametrize("low", [-4, 0, 1, 20])
 def test_a_frame_is_zeros_but_for_the_lines_that_stand_in_it(low, step, dtype):
-    function = native.c_function(gemm.address("frame", dtype, "whole"), 8)
+    function = native.c_function(gemm.address("frame", dtype, "whole"), 10)
     rng = np.random.default_rng(7)
     image = rng.standard_normal((6, 40)).astype(dtype)
     lines = np.array([-1, 80, 0, -1, 40], np.int64)
     for width, size in itertools.product((1, 17, 32), (0, 1, 9, 40)):
         to = np.full(5 * width + 2 * LANES, np.nan, dtype)
-        tables = (lines.ctypes.data, len(lines), low, step, size)
+        tables = (lines.ctypes.data, len(lines), low, step, size, 1, 0)
         function(to.ctypes.data, width, image.ctypes.data, *tables)
         wanted = np.zeros((5, width), dtype)
         for r, i in itertools.product((1, 2, 4), range(size)):
             if 0 <= low + i * step < width:
                 wanted[r, low + i * step] = image.reshape(-1)[lines[r] + i]
         np.testing.assert_array_equal(to[: 5 * width].reshape(5, width), wanted)
-        assert np.isnan(to[5 * width + LANES :]).all()
+        assert np.isnan(to[5 * width :]).all()
 
 
 # --- the two functions by themselves -----------------------------------------------
@@ -206,6 +206,59 @@ def test_tile_of_rows_that_lie_where_tables_say(dtype):
         for adds in (0, 1):
             function(c.ctypes.data, cols, *left, *right, adds)
             np.testing.assert_allclose(c, (1 + adds) * exact, 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_tile_of_columns_that_begin_where_a_table_says(dtype):
+    function = native.c_function(gemm.address("tile_columns", dtype), 11)
+    shape = gemm.shape(dtype)
+    rng = np.random.default_rng(7)
+    image = rng.standard_normal(3000).astype(dtype)
+    deep = rng.integers(0, 2000, 37)
+    for rows, cols in itertools.product((1, 2, shape.rows), (1, 5, shape.columns)):
+        a = rng.standard_normal((rows, len(deep))).astype(dtype)
+        c = np.full((rows, cols), np.nan, dtype)
+        left = a.ctypes.data, len(deep), 1, rows
+        right = image.ctypes.data, deep.ctypes.data, len(deep), cols
+        exact = a @ image[np.add.outer(deep, np.arange(cols))]
+        for adds in (0, 1):
+            function(c.ctypes.data, cols, *left, *right, adds)
+            np.testing.assert_allclose(c, (1 + adds) * exact, 1e-4, 1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_spread_adds_elements_where_tables_say(dtype):
+    function = native.c_function(gemm.address("spread", dtype), 7)
+    rng = np.random.default_rng(8)
+    where = np.array([0, 300, 1, 301, 40, 340, 2])
+    places = np.add.outer(np.arange(4) * 20, np.arange(19)).reshape(-1)[:70]
+    a = rng.standard_normal((len(where), 80)).astype(dtype)
+    to = rng.standard_normal(500).astype(dtype)
+    wanted = to.copy()
+    np.add.at(wanted, np.add.outer(where, places), a[:, : len(places)])
+    tables = where.ctypes.data, len(where), places.ctypes.data
+    function(to.ctypes.data, *tables, a.ctypes.data, 80, len(places))
+    np.testing.assert_allclose(to, wanted, 1e-5, 1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("step", "low"), [(1, 2), (1, -1), (2, 1), (3, -4)])
+def test_copies_of_a_frame_are_moved(dtype, step, low):
+    function = native.c_function(gemm.address("frame", dtype), 10)
+    rng = np.random.default_rng(9)
+    for size, width, n, copies in ((5, 9, 3, 1), (40, 37, 70, 3), (1, 16, 2, 2)):
+        image = rng.standard_normal((n, size)).astype(dtype)
+        lines = np.where(np.arange(n) % 3 == 1, -1, np.arange(n) * size)
+        to = np.full(copies * n * width + 1, np.nan, dtype)
+        wanted = np.zeros((copies, n, width), dtype)
+        for copy, r, i in itertools.product(range(copies), range(n), range(size)):
+            place = low - 2 * copy + i * step
+            if lines[r] >= 0 and 0 <= place < width:
+                wanted[copy, r, place] = image[r, i]
+        source = image.ctypes.data, lines.ctypes.data, n
+        function(to.ctypes.data, width, *source, low, step, size, copies, 2)
+        np.testing.assert_array_equal(to[:-1].reshape(wanted.shape), wanted)
+        assert np.isnan(to[-1])  # nothing behind is written
 
 
 def test_accumulating_blocks_of_k_changes_no_bit():

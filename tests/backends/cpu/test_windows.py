@@ -104,6 +104,96 @@ def test_padding_of_any_kind_is_read_where_windows_are(case, dtype: str) -> None
         np.testing.assert_allclose(found[finite], value[finite], 1e-4, 3e-5 * size)
 
 
+def test_windows_lie_in_copies_of_their_picture() -> None:
+    x, w = gc.input("x", ("N", 3, 9, 21)), gc.input("w", (8, 3, 3, 4))
+    for padding in (0, ((1, 0), (2, 3))):
+        step = gc.compile([x, w], gc.conv2d(x, w, padding=padding, dilation=2))
+        (kernel,) = step.kernels
+        assert "tile_columns" in kernel.source
+        assert "gather_panel" not in kernel.source
+    # Where a window moves by more than one, they are no neighbours.
+    (kernel,) = gc.compile([x, w], gc.conv2d(x, w, stride=2)).kernels
+    assert "tile_columns" not in kernel.source
+
+
+def test_windows_of_a_part_of_a_picture_lie_in_copies_of_that_part() -> None:
+    x, w = gc.input("x", ("N", 4, 12, 40)), gc.input("w", (3, 2, 3, 2))
+    y = gc.conv2d(x[:, 1:3, 2:9, 5:38], w)
+    step = gc.compile([x, w], y)
+    rng = np.random.default_rng(12)
+    given = [rng.standard_normal(s).astype("f") for s in ((3, 4, 12, 40), (3, 2, 3, 2))]
+    wanted = gc.evaluate(y, dict(zip([x, w], given, strict=True)))
+    np.testing.assert_allclose(step(*given), wanted, 1e-4, 1e-5)
+    (kernel,) = step.kernels
+    assert "tile_columns" in kernel.source
+
+
+# Out, in, size, window, stride, dilation, padding of convolutions whose gradient by the
+# image would multiply mostly zeros.
+ZEROS = [
+    (20, 10, (12, 12), (5, 5), (1, 1), (1, 1), 0),
+    (32, 16, (32, 32), (3, 3), (2, 2), (1, 1), 1),
+    (17, 5, (13, 19), (3, 2), (2, 3), (2, 1), ((1, 0), (2, 1))),
+    (16, 7, (9, 40), (4, 3), (1, 3), (1, 2), ((0, 3), (1, 1))),
+    (19, 3, (23,), (5,), (3,), (2,), 2),
+    (16, 2, (7, 8, 9), (3, 3, 3), (2, 2, 2), (1, 1, 1), 1),
+    (40, 9, (11, 11), (3, 3), (4, 4), (1, 1), 0),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [0, 1, 3])
+@pytest.mark.parametrize("case", ZEROS, ids=lambda case: "x".join(map(str, case[:2])))
+def test_what_is_not_zero_is_spread(
+    case, n: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "TEAM", -1)
+    f, c, size, window, stride, dilation, padding = case
+    conv = {1: gc.conv1d, 2: gc.conv2d, 3: gc.conv3d}[len(size)]
+    x, other = (gc.input(name, ("N", c, *size), dtype) for name in ("x", "other"))
+    w = gc.input("w", (f, c, *window), dtype)
+    y = conv(x, w, stride=stride, padding=padding, dilation=dilation)
+    g = gc.input("g", y.shape, dtype)
+    made = gc.relu(gc.grad(gc.sum(y * g), x) * 2 + other)
+    inputs = [w, g, other]
+    rng = np.random.default_rng(10)
+    shapes = (f, c, *window), (n, *y.shape[1:]), (n, c, *size)
+    given = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+    wanted = gc.compile(inputs, made, backend="reference")(*given)
+    once = gc.compile(inputs, made, threads=1)
+    assert any("spread_panel" in kernel.source for kernel in once.kernels)
+    close = 1e-4 if dtype == "float32" else 1e-13
+    np.testing.assert_allclose(once(*given), wanted, close, close)
+    twice = gc.compile(inputs, made, threads=2)(*given)
+    np.testing.assert_array_equal(twice, once(*given))
+
+
+def test_zeros_are_multiplied_where_there_are_few() -> None:
+    """The result is no larger than what is spread, or windows are single elements."""
+    w = gc.input("w", (32, 16, 3, 3))
+    x, g = gc.input("x", (2, 16, 32, 32)), gc.input("g", (2, 32, 32, 32))
+    dx = gc.grad(gc.sum(gc.conv2d(x, w, padding=1) * g), x)
+    (kernel,) = gc.compile([w, g], dx).kernels
+    assert "spread_panel" not in kernel.source
+
+
+def test_spread_gradients_in_a_loop() -> None:
+    """A step of a loop that reads one cotangent after the other."""
+    gs, w = gc.input("gs", (4, 2, 16, 8, 8)), gc.input("w", (16, 3, 4, 4))
+    x = gc.input("x", (2, 3, 18, 18))
+
+    def body(x: gc.Tensor, g: gc.Tensor) -> tuple[gc.Tensor, gc.Tensor]:
+        y = gc.conv2d(x, w, stride=2)
+        return gc.tanh(gc.grad(gc.sum(y * y * g), x)), gc.sum(y)
+
+    outputs = list(gc.scan(body, x, gs))
+    rng = np.random.default_rng(11)
+    given = [0.3 * rng.standard_normal(t.shape).astype("f") for t in (x, gs, w)]
+    exact = gc.compile([x, gs, w], outputs, backend="reference")(*given)
+    for a, b in zip(gc.compile([x, gs, w], outputs)(*given), exact, strict=True):
+        np.testing.assert_allclose(a, b, 1e-3, 1e-4 * np.abs(b).max())
+
+
 def test_windows_in_a_loop_move_over_each_step_of_a_sequence() -> None:
     xs, h = gc.input("xs", (4, 3, 2, 16, 16)), gc.input("h", (3, 2, 16, 16))
     w = gc.input("w", (2, 2, 3, 3))
