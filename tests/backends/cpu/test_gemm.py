@@ -210,7 +210,6 @@ def test_tile_of_rows_that_lie_where_tables_say(dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_tile_of_columns_that_begin_where_a_table_says(dtype):
-    function = native.c_function(gemm.address("tile_columns", dtype), 11)
     shape = gemm.shape(dtype)
     rng = np.random.default_rng(7)
     image = rng.standard_normal(3000).astype(dtype)
@@ -218,7 +217,8 @@ def test_tile_of_columns_that_begin_where_a_table_says(dtype):
     for rows, cols in itertools.product((1, 2, shape.rows), (1, 5, shape.columns)):
         a = rng.standard_normal((rows, len(deep))).astype(dtype)
         c = np.full((rows, cols), np.nan, dtype)
-        left = a.ctypes.data, len(deep), 1, rows
+        function = a_tile("tile_columns", dtype, rows, cols)
+        left = a.ctypes.data, len(deep), 1
         right = image.ctypes.data, deep.ctypes.data, len(deep), cols
         exact = a @ image[np.add.outer(deep, np.arange(cols))]
         for adds in (0, 1):
@@ -228,7 +228,7 @@ def test_tile_of_columns_that_begin_where_a_table_says(dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_spread_adds_elements_where_tables_say(dtype):
-    function = native.c_function(gemm.address("spread", dtype), 7)
+    function = native.c_function(gemm.address("spread", dtype, "whole"), 7)
     rng = np.random.default_rng(8)
     where = np.array([0, 300, 1, 301, 40, 340, 2])
     places = np.add.outer(np.arange(4) * 20, np.arange(19)).reshape(-1)[:70]
@@ -244,7 +244,7 @@ def test_spread_adds_elements_where_tables_say(dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("step", "low"), [(1, 2), (1, -1), (2, 1), (3, -4)])
 def test_copies_of_a_frame_are_moved(dtype, step, low):
-    function = native.c_function(gemm.address("frame", dtype), 10)
+    function = native.c_function(gemm.address("frame", dtype, "whole"), 10)
     rng = np.random.default_rng(9)
     for size, width, n, copies in ((5, 9, 3, 1), (40, 37, 70, 3), (1, 16, 2, 2)):
         image = rng.standard_normal((n, size)).astype(dtype)
