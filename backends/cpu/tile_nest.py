@@ -94,6 +94,10 @@ class TileNest:
         w.line(f"first, last, step, from_band, to_band = divide({mine})")
         if self.by_rows:
             w.line("passed = first * height * rowwise  # rows of the threads before")
+        if not self.windows:
+            lanes = self.lanes
+            whole = f"({n} + {lanes - 1}) // {lanes} * {lanes}"
+            w.line(f"width = min({whole}, {self.columns})  # of a copied panel")
         names = [axis.name for axis in x.batch]
         with w.loop("for band in range(from_band, to_band):", *names):
             w.line(f"which, column, cols = panel_place(band, wide, span, {n})")
@@ -256,7 +260,6 @@ class TileNest:
     def _matrix(self) -> None:
         """Write what b is: a panel of a matrix."""
         w, x, args = self.w, self.roles, self.w.arguments
-        nr = self.columns
         pointer, base = self._base(x.b, (*x.batch, *x.blocks))
         w.use("fetch")
         args.special("routine", "pack_at", f"pack {x.b.dtype.name}")
@@ -265,11 +268,11 @@ class TileNest:
         fresh, to = "True", "panel"
         if self.index:
             fresh = "missing"
-            to = f"at(panel, kept * (band - from_band) * {self.k} * {nr})"
+            to = f"at(panel, kept * (band - from_band) * {self.k} * width)"
         begin = times("column", across)
         begin = begin if base == "0" else f"{base} + {begin}"
         source = f"at({pointer}, {begin})"
-        copy = f"{to}, {nr}, {source}, {deep}, {across}, {self.k}, cols"
+        copy = f"{to}, width, {source}, {deep}, {across}, {self.k}, cols"
         w.line(f"b, b_deep, _ = fetch(pack_at, copied, {fresh}, {copy})")
 
     def _where_they_lie(self, added: str) -> None:

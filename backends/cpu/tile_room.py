@@ -83,7 +83,16 @@ class TileRoom:
         """
         _, n, k = self.mnk
         bands = -(-n // self.shape.columns) * self._count(self.roles.batch)
-        return self._bytes(bands * k * self.shape.columns)
+        return self._bytes(bands * k * self._width)
+
+    @property
+    def _width(self) -> int:
+        """How wide a copied panel is: a tile, or all columns if they are fewer.
+
+        What few columns leave of a tile would be written and take room.
+        """
+        _, n, _ = self.mnk
+        return min(-(-n // self._lanes) * self._lanes, self.shape.columns)
 
     @cached_property
     def packs_b(self) -> bool:
@@ -183,11 +192,11 @@ class TileRoom:
                 own = min(m, -(-tall // threads) * -(-m // tall))
             windows = gathers(x.b, x.columns, x)
             tall = -(-m // tile.rows) if x.blocks or windows else 1
-            deep = min(k, DEEP) if windows else k
+            deep, width = (min(k, DEEP), tile.columns) if windows else (k, self._width)
             length = -(-k // self._lanes) * self._lanes
             sizes = {
                 "c": tall * tile.rows * tile.columns,
-                "panel": deep * tile.columns * (self.packs_b and not kept),
+                "panel": deep * width * (self.packs_b and not kept),
                 "turned": own * length * self.packs_a,
             }
         found = {name: self._bytes(n) for name, n in sizes.items()}

@@ -131,3 +131,17 @@ def test_a_sum_in_parts_keeps_room_for_all_rows(
     bound.team._set_nt(1)
     np.testing.assert_array_equal(step(*given), once)
     guarded()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [2, 10, 17, 63, 65])
+def test_panels_of_few_columns_are_no_wider(n: int, dtype: str) -> None:
+    step, (a, b) = product(50, 37, n, dtype)
+    schedule = nest_of(step).schedule
+    assert schedule is not None
+    lanes = schedule.lanes
+    room = TileRoom(nest_of(step), step.runner.program, {})
+    width = min(-(-n // lanes) * lanes, room.shape.columns)
+    size = 37 * width * np.dtype(dtype).itemsize
+    assert room.packs_b and room.rooms(False, 1)["panel"] == -(-size // 64) * 64
+    np.testing.assert_allclose(step(a, b), a.T @ b, rtol=1e-4, atol=1e-4)
