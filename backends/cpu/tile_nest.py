@@ -6,7 +6,7 @@
         for v in range(low, high):              # and its tiles of rows
             tile(..., c, a, ..., b, ...)        # rows x columns into scratch
             for r in range(rows):               # the epilogue, on what is in cache;
-                for q in range(0, cols, 16):    # asks for what the next tile's needs
+                for q in range(0, cols, 16):    # the next tile asks for what its needs
                     ...
 
 A panel is as many columns of the second operand as a tile has; it stays in the cache
@@ -39,6 +39,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
+from graphc.backends.cpu.early import Below
 from graphc.backends.cpu.tile_frame import write_frame
 from graphc.backends.cpu.writer import Writer
 from graphc.backends.shared.blocks import times
@@ -98,6 +99,9 @@ class TileNest:
             lanes = self.lanes
             whole = f"({n} + {lanes - 1}) // {lanes} * {lanes}"
             w.line(f"width = min({whole}, {self.columns})  # of a copied panel")
+        if self.below.noted:
+            w.use("line_table")
+            w.line("lines = line_table()  # what the next tile asks for")
         names = [axis.name for axis in x.batch]
         with w.loop("for band in range(from_band, to_band):", *names):
             w.line(f"which, column, cols = panel_place(band, wide, span, {n})")
@@ -213,7 +217,8 @@ class TileNest:
             elif self.in_parts:
                 to = f"at(c, (v - low) * {self.rows * self.columns})"
             operands = f"{left}, a_row, a_deep, rows, b, b_deep, {depth}, cols"
-            w.line(f"tile(tile_at, {to}, {step}, {operands}, {added})")
+            lines = "lines" if self.below.noted else "0"
+            w.line(f"tile(tile_at, {to}, {step}, {operands}, {added}, {lines})")
             if not self.direct and not self.in_parts:
                 self._epilogue_of_tile()
 
@@ -297,7 +302,7 @@ class TileNest:
             to = f"at(c, (v - low) * height * {nr}), {nr}"
             left = f"at({q}, {start}), {rows} + 8 * row, {down} + 8 * d, rows"
             right = f"panel, {nr}, some, cols"
-            w.line(f"tile_rows(tile_at, {to}, {left}, {right}, {added})")
+            w.line(f"tile_rows(tile_at, {to}, {left}, {right}, {added}, 0)")
 
     def _first(self) -> None:
         """Write what a is: the rows of the first operand."""
@@ -430,6 +435,16 @@ class TileNest:
         w.line(f"pack(pack_at, turned, width, c, 1, {self.columns}, cols, lines)")
         self._epilogue("column", "cols", "row", "lines", "turned, r * width + q")
 
+    @cached_property
+    def below(self) -> Below:
+        """How the epilogue sees to it that the next tile's finds its own near."""
+        if self.swapped:  # all tiles are made by then
+            return Below(self.w, self.roles.row.name, ())
+        # Between two parts of an epilogue lies a tile, but for these.
+        noting = not self.in_parts and not self.direct
+        size = self.rows, self.columns // self.lanes
+        return Below(self.w, self.roles.row.name, self._later, size if noting else None)
+
     def _epilogue_of_tile(self) -> None:
         nr = self.columns
         first = f"(v - low) * {self.rows * nr} + " if self.in_parts else ""
@@ -439,6 +454,7 @@ class TileNest:
         """Write what becomes of sums: rows from `row` on, columns from `column` on."""
         w, x = self.w, self.roles
         i, j, lanes = x.row.name, x.columns[-1].name, self.lanes
+        below = self.below
         w.use("load")
         with w.loop(f"for r in range({rows}):", i):
             w.line(f"{i} = {row} + r")
@@ -450,28 +466,13 @@ class TileNest:
                 w.define(self.sum.name, self.sum.name)
                 for phase in self._later:
                     reads = [e for e in walk(*phase.roots) if isinstance(e, Load)]
-                    read = w.early = self._early([(e.buffer, e.args) for e in reads])
+                    read = w.early = below.early([(e.buffer, e.args) for e in reads])
                     values = [(s, w.vector(s.value)) for s in phase.stores]
-                    made = self._early([(s.buffer, s.index) for s in phase.stores])
-                    w.early = {n: far for n, far in made.items() if n not in read}
+                    made = below.early([(s.buffer, s.index) for s in phase.stores])
+                    w.early = {n: how for n, how in made.items() if n not in read}
                     for s, _ in values:
                         w.store(s.buffer, s.index, s.value)
                 w.axis, w.early = "", {}
-
-    def _early(self, accesses: Sequence[tuple[str, Sequence[Expr]]]) -> dict[str, str]:
-        """Return how far away, in elements, the tile below finds its own.
-
-        They are asked for early: memory answers while that tile's sums are made.
-        """
-        w, row, found = self.w, self.roles.row.name, dict[str, str]()
-        if self.swapped:  # all tiles are made by then
-            return found
-        for name, index in accesses:
-            step = w.program.buffers[name].step(index, row)
-            if step is not None and step != 0:
-                by = w.arguments.factor(f"{w.arguments.buffer(name)}_{row}", step)
-                found[name] = times("height", by)
-        return found
 
 
 def gathers(e: Load, across: Sequence[LoopAxis], x: Contraction) -> bool:

@@ -14,6 +14,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from .gemm_ir import LINES
+
 _WORD = ir.IntType(64)
 
 
@@ -51,30 +53,54 @@ def call_pointer(pattern: str, kinds: tuple[Any, ...]) -> Any:
 
 
 @intrinsic
-def tile(typing, function, c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate):  # type: ignore[no-untyped-def]
+def tile(typing, function, c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, adds, lines):  # type: ignore[no-untyped-def]
     """Compute a tile of a matrix product.
 
     Math:    c[i sc + j] (+)= sum_p a[i sa_i + p sa_k] b[p sb_k + j],
-             i < rows <= MR, p < k, j < cols <= NR; added to c if accumulate is not 0.
+             i < rows <= MR, p < k, j < cols <= NR; added to c if adds is not 0.
 
     Strides count elements. Nothing beyond rows, k and cols is written, or read but for
-    b, whose rows are whole vectors.
+    b, whose rows are whole vectors. lines: 0, or the address of a `line_table`.
     """
-    kinds = (function, c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate)
-    return call_pointer("ipipiiipiiii", kinds)
+    kinds = (function, c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, adds, lines)
+    return call_pointer("ipipiiipiiiii", kinds)
 
 
 @intrinsic
-def tile_rows(typing, function, c, sc, a, across, deep, rows, b, sb_k, k, cols, adds):  # type: ignore[no-untyped-def]
+def tile_rows(
+    typing, function, c, sc, a, across, deep, rows, b, sb_k, k, cols, adds, lines
+):  # type: ignore[no-untyped-def]
     """Compute a tile whose rows lie where two tables of offsets say.
 
     Math:    c[i sc + j] (+)= sum_p a[across[i] + deep[p]] b[p sb_k + j],
              i < rows <= MR, p < k, j < cols <= NR; added to c if adds is not 0
 
-    across and deep are addresses of int64 offsets in elements.
+    across and deep are addresses of int64 offsets in elements; lines is 0.
     """
-    kinds = (function, c, sc, a, across, deep, rows, b, sb_k, k, cols, adds)
-    return call_pointer("ipipiiipiiii", kinds)
+    kinds = (function, c, sc, a, across, deep, rows, b, sb_k, k, cols, adds, lines)
+    return call_pointer("ipipiiipiiiii", kinds)
+
+
+@intrinsic
+def line_table(typing):  # type: ignore[no-untyped-def]
+    """Return the address of a table of cache lines that tiles ask for; see gemm_ir.py.
+
+    It lies on the stack. Until `load_later` and `store_later` fill it, it names itself.
+    """
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        kind = ir.VectorType(_WORD, 8)
+        table = builder.alloca(kind, LINES // 8)
+        table.align = 64
+        address = builder.ptrtoint(table, _WORD)
+        own = ir.Constant(kind, ir.Undefined)
+        for lane in range(8):
+            own = builder.insert_element(own, address, ir.IntType(32)(lane))
+        for block in range(LINES // 8):
+            builder.store(own, builder.gep(table, [_WORD(block)]))
+        return address
+
+    return types.int64(), codegen
 
 
 @intrinsic

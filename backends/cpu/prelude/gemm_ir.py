@@ -4,15 +4,16 @@ Numba has no part in this: the function is made of vectors whose number depends 
 target, which is easier to say in a loop over LLVM's builder than in Python source, and
 it is compiled once, whatever the network.
 
-    tile(c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate)
+    tile(c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate, lines)
 
         c[i * sc + j] (+)= sum over p < k of a[i * sa_i + p * sa_k] * b[p * sb_k + j]
         for i < rows <= MR and j < cols <= NR, or for a single row of cols <= 2 NR
 
     It writes no more than that. It reads whole vectors of b, past cols, unless there is
-    a single row.
+    a single row. `lines` is 0, or the address of a table of LINES addresses, which a
+    tile of whole columns asks for, one each turn: memory answers while it computes.
 
-tile_rows(c, sc, a, across, deep, rows, b, sb_k, k, cols, accumulate)
+tile_rows(c, sc, a, across, deep, rows, b, sb_k, k, cols, accumulate, lines)
 
     The same of a[across[i] + deep[p]], two tables of offsets: of windows that are read
     where they lie. What is broadcast need not have neighbours.
@@ -41,6 +42,8 @@ BIT = ir.IntType(1)
 # How many turns before it is read the line of a transposed element is asked for: the
 # second cache answers within some 15 cycles, a turn of a whole tile takes 12.
 AHEAD = 8
+# How many lines what comes behind a tile may have it ask for; a power of two.
+LINES = 128
 
 
 @dataclass(frozen=True)
@@ -244,21 +247,26 @@ def write_tile(w: Writer, symbol: str, *, offsets: bool = False) -> None:
     offsets: whether it is `tile_rows`, whose strides of a are addresses of tables.
     """
     p, i = w.pointer, WORD
-    function, b = w.function(symbol, [p, i, p, i, i, i, p, i, i, i, i])
-    c, sc, a, sa_i, sa_k, rows, bp, sb_k, k, cols, accumulate = function.args
-    shared = [c, sc, a, sa_i, sa_k, bp, sb_k, k, cols, accumulate]
+    function, b = w.function(symbol, [p, i, p, i, i, i, p, i, i, i, i, i])
+    c, sc, a, sa_i, sa_k, rows, bp, sb_k, k, cols, accumulate, lines = function.args
+    shared = [c, sc, a, sa_i, sa_k, bp, sb_k, k, cols, accumulate, lines]
     whole = b.udiv(b.sub(cols, i(1)), i(w.tile.lanes))
     choice = b.add(rows, b.mul(whole, i(w.tile.rows)))
     long = b.icmp_signed(">", cols, i(w.tile.columns))
     choice = b.select(long, i(0), choice)
+    # Loops that ask come behind those of whole columns that do not.
+    wide = b.icmp_signed("==", whole, i(w.tile.vectors - 1))
+    asks = b.and_(wide, b.icmp_signed("!=", lines, i(0)))
+    choice = b.select(asks, b.add(choice, i(w.tile.rows)), choice)
     default = function.append_basic_block("none")
     switch = b.switch(choice, default)
     cases = [(0, 1, 2 * w.tile.vectors)]
-    for vectors in range(1, w.tile.vectors + 1):
+    for vectors in range(1, w.tile.vectors + 1 + (not offsets)):
         for height in range(1, w.tile.rows + 1):
             cases.append((height + (vectors - 1) * w.tile.rows, height, vectors))
     for case, height, vectors in cases:
-        loop = write_loop(w, height, vectors, offsets)
+        asks = case > w.tile.rows * w.tile.vectors
+        loop = write_loop(w, height, vectors - asks, offsets, asks)
         block = function.append_basic_block(f"rows_{height}x{vectors}")
         switch.add_case(i(case), block)
         b.position_at_end(block)
@@ -269,13 +277,16 @@ def write_tile(w: Writer, symbol: str, *, offsets: bool = False) -> None:
 
 
 def write_loop(
-    w: Writer, height: int, vectors: int, offsets: bool = False
+    w: Writer, height: int, vectors: int, offsets: bool = False, asks: bool = False
 ) -> ir.Function:
-    """Write the loop over k of a tile of ``height`` rows and ``vectors`` vectors."""
+    """Write the loop over k of a tile of ``height`` rows and ``vectors`` vectors.
+
+    asks: whether it asks for the lines of a table.
+    """
     p, i = w.pointer, WORD
-    name = f"tile_{height}x{vectors}"
-    function, b = w.function(name, [p, i, p, i, i, p, i, i, i, i], private=True)
-    c, sc, a, sa_i, sa_k, bp, sb_k, k, cols, accumulate = function.args
+    name = f"tile_{height}x{vectors}" + "_asking" * asks
+    function, b = w.function(name, [p, i, p, i, i, p, i, i, i, i, i], private=True)
+    c, sc, a, sa_i, sa_k, bp, sb_k, k, cols, accumulate, lines = function.args
     # Two FMA units, four cycles each: eight sums must be on the way at any time.
     sets = 1 << (-(-8 // (height * vectors)) - 1).bit_length()
     # Any vector of a long row may be short or missing, else the last one may be short.
@@ -328,6 +339,16 @@ def write_loop(
         coming = [b.gep(a, [b.select(plain, below, later)])]
         onward = w.opaque(b, b.select(plain, i(height), sa_k))
 
+    table = b.inttoptr(lines, i.as_pointer())
+
+    def ask_line(number: ir.Value) -> None:
+        address = b.load(b.gep(table, [number]))
+        w.ask(b, b.inttoptr(address, p), to_write=True)
+
+    if asks:  # for those that no turn asks for
+        with counting(b, k, i(LINES), 1, []) as (number, _, _):
+            ask_line(number)
+
     n = len(cells)
     whole = b.and_(k, i(-sets)) if sets > 1 else k
     before = b.block
@@ -343,8 +364,10 @@ def write_loop(
     # What moves along p: a pointer to an element of a, or to its offset.
     first, step = (deep, i(1)) if offsets else (a, sa_k)
     carried = [*coming, *begin, first, bp]
-    with counting(b, i(0), whole, sets, carried) as (_, values, following):
+    with counting(b, i(0), whole, sets, carried) as (index, values, following):
         *sums, ap, bq = values
+        if asks:
+            ask_line(b.and_(index, i(LINES - 1)))
         for line in sums[: len(coming)]:
             w.ask(b, line)
             following.append(w.opaque(b, b.gep(line, [onward])))

@@ -53,7 +53,8 @@ def dense_relu(args, t, nt):
         for r in range(r0, r1):
             i = r * M // tiles
             rows = (r + 1) * M // tiles - i
-            tile(tile_at, c, NR, at(x, i * x_i), x_i, x_k, rows, w_p, w_s, K, cols, 0)
+            rows_of_x = at(x, i * x_i)
+            tile(tile_at, c, NR, rows_of_x, x_i, x_k, rows, w_p, w_s, K, cols, 0, 0)
             for q in range(rows):
                 for v in range(0, cols, LANES):
                     m = mask(cols - v, LANES)

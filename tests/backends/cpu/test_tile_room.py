@@ -143,5 +143,6 @@ def test_panels_of_few_columns_are_no_wider(n: int, dtype: str) -> None:
     room = TileRoom(nest_of(step), step.runner.program, {})
     width = min(-(-n // lanes) * lanes, room.shape.columns)
     size = 37 * width * np.dtype(dtype).itemsize
-    assert room.packs_b and room.rooms(False, 1)["panel"] == -(-size // 64) * 64
+    assert room.packs_b
+    assert room.rooms(False, 1)["panel"] == -(-size // 64) * 64
     np.testing.assert_allclose(step(a, b), a.T @ b, rtol=1e-4, atol=1e-4)
