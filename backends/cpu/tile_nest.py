@@ -24,6 +24,9 @@ of tiles instead, read where they lie; the tiles are turned back for the epilogu
 follows when a thread's share of a panel is done. What has zeros around it is read from
 a frame, which begins with an image or a part of the sum (tile_frame.py).
 
+A long sum of two matrices is added up in layers where what tiles read would not stay in
+the second cache; the scratch then holds all tiles of a thread.
+
 Sums that are stored as they are go straight to where they belong. Threads divide the
 tiles panel by panel, or, where there are as many rows as columns, the rows: each then
 reads and copies rows of its own, and all panels. Which thread computes which tiles
@@ -52,6 +55,7 @@ from graphc.passes.contraction import Contraction, contraction_of, merged, steps
 from graphc.passes.framed import FRAME
 
 DEEP = 128  # of a piece of a gathered panel
+LONG = 512  # a sum that may be worth adding up in layers
 
 
 class TileNest:
@@ -75,6 +79,7 @@ class TileNest:
         self.swapped = swaps(found, columns)
         self.by_rows = may_divide_rows(found)
         self.in_parts = self.windows or bool(found.blocks)
+        self.layered = may_be_layered(found) and not index
         self.m = self.n = self.k = ""  # how many rows and columns, and how deep
 
     def write(self) -> None:
@@ -102,6 +107,14 @@ class TileNest:
         if self.below.noted:
             w.use("line_table")
             w.line("lines = line_table()  # what the next tile asks for")
+        if self.layered:
+            self._layers()
+        else:
+            self._panels(batch)
+
+    def _panels(self, batch: Sequence[str]) -> None:
+        """Write the loop over this thread's panels."""
+        w, x, n = self.w, self.roles, self.n
         names = [axis.name for axis in x.batch]
         with w.loop("for band in range(from_band, to_band):", *names):
             w.line(f"which, column, cols = panel_place(band, wide, span, {n})")
@@ -114,13 +127,30 @@ class TileNest:
             else:
                 self._first()
                 self._frame("(band == from_band) | (column == 0)")
-                self._sums("0")
+                self._sums("layer" if self.layered else "0")
             if self.swapped:
                 self._turned_back()
             elif self.in_parts and not self.direct:
                 with w.loop("for v in range(low, high):"):
                     self._rows()
                     self._epilogue_of_tile()
+
+    def _layers(self) -> None:
+        """Write the loop over layers of the sum, each with all panels.
+
+        With one layer, as most sums have, a tile's scratch serves the next tile too.
+        """
+        w, k = self.w, self.k
+        note = "how many layers a sum has"
+        layers = self.w.arguments.special("choice", "layers", "layers", note)
+        w.line(f"thick = ({k} + {layers} - 1) // {layers}")
+        w.line(f"keep = min({layers} - 1, 1) * {self.rows * self.columns}")
+        with w.loop(f"for layer in range({layers}):"):
+            w.line("top = layer * thick")
+            w.line(f"some = max(min(thick, {k} - top), 0)")
+            w.line("slot = 0  # of a tile's sums, which later layers add to")
+            self.k = "some"
+            self._panels([])
 
     def _parts(self) -> None:
         """Write the loop over the parts of a sum; without any, one of no depth."""
@@ -216,11 +246,19 @@ class TileNest:
                 to, step = self._target(self.direct)
             elif self.in_parts:
                 to = f"at(c, (v - low) * {self.rows * self.columns})"
+            elif self.layered:
+                to = "at(c, slot)"
             operands = f"{left}, a_row, a_deep, rows, b, b_deep, {depth}, cols"
             lines = "lines" if self.below.noted else "0"
             w.line(f"tile(tile_at, {to}, {step}, {operands}, {added}, {lines})")
-            if not self.direct and not self.in_parts:
+            if self.direct or self.in_parts:
+                return
+            if not self.layered:
                 self._epilogue_of_tile()
+                return
+            with w.loop("if layer == layers - 1:"):
+                self._epilogue_of_tile()
+            w.line("slot = slot + keep")
 
     def _rowwise(self) -> str:
         """Return the text of whether they do."""
@@ -274,7 +312,7 @@ class TileNest:
         if self.index:
             fresh = "missing"
             to = f"at(panel, kept * (band - from_band) * {self.k} * width)"
-        begin = times("column", across)
+        begin = self._on_top(times("column", across), deep)
         begin = begin if base == "0" else f"{base} + {begin}"
         source = f"at({pointer}, {begin})"
         copy = f"{to}, width, {source}, {deep}, {across}, {self.k}, cols"
@@ -339,7 +377,7 @@ class TileNest:
         # Rows of neighbours are what panels of the transposed operand are made of.
         across, deep = self._step(x.a, (x.row,)), self._step(x.a, x.depth)
         if self.by_rows:
-            begin = times("passed", across)
+            begin = self._on_top(times("passed", across), deep)
             begin = begin if base == "0" else f"{base} + {begin}"
             rows = f"min(last * height, {self.m}) - passed"
         else:
@@ -347,6 +385,10 @@ class TileNest:
         copy = f"turned, {length}, at({pointer}, {begin}), {across}, {deep}"
         sizes = f"{rows}, {self.k}"
         w.line(f"a, a_row, a_deep = fetch(pack_at, turn, {fresh}, {copy}, {sizes})")
+
+    def _on_top(self, begin: str, deep: str) -> str:
+        """Return where an operand begins: at the layer, if there are layers."""
+        return f"{begin} + {times('top', deep)}" if self.layered else begin
 
     def _base(self, e: Load, axes: Sequence[LoopAxis]) -> tuple[str, str]:
         """Return an operand's pointer, and where it begins at a point of some axes."""
@@ -448,6 +490,7 @@ class TileNest:
     def _epilogue_of_tile(self) -> None:
         nr = self.columns
         first = f"(v - low) * {self.rows * nr} + " if self.in_parts else ""
+        first = "slot + " if self.layered else first
         self._epilogue("row", "rows", "column", "cols", f"c, {first}r * {nr} + q")
 
     def _epilogue(self, row: str, rows: str, column: str, cols: str, at: str) -> None:
@@ -478,6 +521,16 @@ class TileNest:
 def gathers(e: Load, across: Sequence[LoopAxis], x: Contraction) -> bool:
     """Whether an operand lies in no matrix: its axes are not one, or its sum's are."""
     return any(merged(steps(e, axes, x.program)) is None for axes in (across, x.depth))
+
+
+def may_be_layered(x: Contraction) -> bool:
+    """Whether a sum may be added up in layers: where it is long, or may be.
+
+    Of two plain matrices: their parts then stay in the second cache.
+    """
+    deep = product(axis.extent for axis in x.depth)
+    short = isinstance(deep, int) and deep < LONG
+    return may_divide_rows(x) and not x.blocks and x.frame is None and not short
 
 
 def may_divide_rows(x: Contraction) -> bool:

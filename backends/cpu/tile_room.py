@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 
 from graphc.backends.cpu.prelude import gemm
-from graphc.backends.cpu.tile_nest import DEEP, gathers, may_divide_rows, swaps
+from graphc.backends.cpu.tile_nest import (
+    DEEP,
+    gathers,
+    may_be_layered,
+    may_divide_rows,
+    swaps,
+)
 from graphc.backends.shared.arguments import Argument
 from graphc.ir.dims import Size, evaluate, product
 from graphc.ir.program import LoopAxis, Nest, Program
@@ -23,9 +29,11 @@ Array = np.ndarray[Any, Any]
 TURNED_BYTES = 32 << 20
 # The fewest rows of a thread that are worth copying a panel for.
 ROWS = 96
-# An operand that so few rows are multiplied by, and of which a panel spans so many
-# bytes, is read as it lies if its rows begin at cache lines.
-FEW, NEAR_BYTES = 128, 1 << 19
+# What tiles read again and again, so that a second cache keeps it.
+NEAR_BYTES = 1 << 19
+# An operand that so few rows are multiplied by, and of which a panel is near, is read
+# as it lies if its rows begin at cache lines.
+FEW = 128
 # So many bytes of copied panels a thread keeps over the turns of a loop.
 KEPT_BYTES = 1 << 20
 
@@ -157,12 +165,29 @@ class TileRoom:
         m, n, _ = self.mnk
         return m >= max(n, ROWS * threads) and may_divide_rows(self.roles)
 
+    @cached_property
+    def layers(self) -> int:
+        """In how many layers its sums are added up.
+
+        So many that a layer of the first operand, a panel of the second and what that
+        is copied from stay in the second cache; where all sums stay there too, as each
+        layer reads and writes them once more.
+        """
+        m, n, k = self.mnk
+        size, columns = self.roles.a.dtype.itemsize, self.shape.columns
+        near = (m + 2 * min(n, columns)) * k * size
+        if not may_be_layered(self.roles) or not self.packs_a or near <= NEAR_BYTES:
+            return 1
+        return -(-near // NEAR_BYTES) if m * n * size <= NEAR_BYTES else 1
+
     def choice(self, word: Argument, kept: bool, threads: int) -> int:
         """Return the word of a choice."""
         if word.value == "rowwise":
             return int(self.rowwise(threads))
         if word.value == "keep b":
             return int(kept)
+        if word.value == "layers":
+            return self.layers
         if word.value == "pack b":
             return int(kept or self.packs_b)
         assert word.value == "pack a", word
@@ -192,6 +217,9 @@ class TileRoom:
                 own = min(m, -(-tall // threads) * -(-m // tall))
             windows = gathers(x.b, x.columns, x)
             tall = -(-m // tile.rows) if x.blocks or windows else 1
+            if self.layers > 1:
+                tall = -(-m // tile.rows) * -(-n // tile.columns)
+                k = -(-k // self.layers)
             deep, width = (min(k, DEEP), tile.columns) if windows else (k, self._width)
             length = -(-k // self._lanes) * self._lanes
             sizes = {

@@ -146,3 +146,32 @@ def test_panels_of_few_columns_are_no_wider(n: int, dtype: str) -> None:
     assert room.packs_b
     assert room.rooms(False, 1)["panel"] == -(-size // 64) * 64
     np.testing.assert_allclose(step(a, b), a.T @ b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("epilogue", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("m", "n", "k"), [(97, 259, 1501), (192, 256, 1600)])
+def test_long_sums_are_added_up_in_layers(
+    m: int, n: int, k: int, dtype: str, epilogue: bool
+) -> None:
+    rng = np.random.default_rng(k)
+    given = [rng.standard_normal((k, size)).astype(dtype) for size in (m, n)]
+    a, b = (
+        gc.input(name, ("K", size), dtype=dtype) for name, size in (("a", m), ("b", n))
+    )
+    made = gc.transpose(a) @ b
+    made = gc.tanh(made / k) + 1 if epilogue else made
+    steps = [gc.compile([a, b], made, threads=threads) for threads in (1, 2)]
+    room = TileRoom(nest_of(steps[0]), steps[0].runner.program, {"K": k})
+    assert room.layers > 1
+    # A team may leave all to one thread, whose scratch then holds all sums.
+    for threads in (1, 2):
+        assert room.rooms(False, threads)["c"] >= m * n * np.dtype(dtype).itemsize
+    exact = given[0].T.astype("float64") @ given[1]
+    exact = np.tanh(exact / k) + 1 if epilogue else exact
+    first, second = (step(*given) for step in steps)
+    np.testing.assert_array_equal(first, second)
+    tolerance = 1e-12 if dtype == "float64" else 1e-5
+    np.testing.assert_allclose(first, exact, rtol=tolerance, atol=tolerance * k**0.5)
+    short = [x[:3] for x in given]  # the same kernels, in one layer
+    np.testing.assert_array_equal(*(step(*short) for step in steps))
