@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from graphc.backends.cpu.arguments import POINTERS, read_lines
 from graphc.backends.cpu.calls import write_call
-from graphc.backends.cpu.tile_nest import TileNest, kept_operands
+from graphc.backends.cpu.tile_forms import kept_operands
+from graphc.backends.cpu.tile_nest import TileNest
 from graphc.backends.cpu.vector_nest import VectorNest
 from graphc.backends.cpu.writer import Writer
 from graphc.backends.shared.alike import Alike

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from graphc.backends.cpu.prelude import gemm
-from graphc.backends.cpu.tile_nest import (
-    DEEP,
+from graphc.backends.cpu.tile_forms import (
     gathers,
     may_be_layered,
     may_divide_rows,
     swaps,
 )
+from graphc.backends.cpu.tile_nest import DEEP
 from graphc.backends.shared.arguments import Argument
 from graphc.ir.dims import Size, evaluate, product
 from graphc.ir.program import LoopAxis, Nest, Program
