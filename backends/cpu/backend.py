@@ -171,12 +171,12 @@ class Bound:
         """Lay out the arena, each thread's scratch, and the tables."""
         steps = self.runner.steps
         tiled = [
-            (TileRoom(s, self.program, self.sizes), w)
+            TileRoom(s, self.program, self.sizes, w)
             for s, _, w in steps
             if isinstance(s, Nest) and s.is_tiled
         ]
-        self._tiled = {id(room.nest): room for room, _ in tiled}
-        self._kept = {id(room.nest): 0 for room, w in tiled if room.keeps(w)}
+        self._tiled = {id(room.nest): room for room in tiled}
+        self._kept = {id(room.nest): 0 for room in tiled if room.keeps()}
         # One thread alone must not reach into what others keep.
         threads = 1 if self._kept else self.team.nt
         self._rooms = {

@@ -10,12 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphc.backends.cpu.prelude import gemm
-from graphc.backends.cpu.tile_forms import (
-    gathers,
-    may_be_layered,
-    may_divide_rows,
-    swaps,
-)
+from graphc.backends.cpu.tile_forms import gathers, may_divide_rows, swaps
 from graphc.backends.cpu.tile_nest import DEEP
 from graphc.backends.shared.arguments import Argument
 from graphc.ir.dims import Size, evaluate, product
@@ -40,11 +35,15 @@ KEPT_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class TileRoom:
-    """The scratch and the choices of a contraction for sizes; see tile_nest.py."""
+    """The scratch and the choices of a contraction for sizes; see tile_nest.py.
+
+    words: what its kernel takes, which tells how it is written.
+    """
 
     nest: Nest
     program: Program
     sizes: Mapping[str, int]
+    words: Sequence[Argument]
 
     @cached_property
     def roles(self) -> Contraction:
@@ -72,9 +71,13 @@ class TileRoom:
 
     # --- choices ----------------------------------------------------------------------
 
-    def keeps(self, words: Sequence[Argument]) -> bool:
+    def _asks(self, choice: str) -> bool:
+        """Whether the kernel leaves a choice to be taken here."""
+        return any(w.kind == "choice" and w.value == choice for w in self.words)
+
+    def keeps(self) -> bool:
         """Decide whether its panels stay from turn to turn of its loop."""
-        if not any(w.kind == "choice" and w.value == "keep b" for w in words):
+        if not self._asks("keep b"):
             return False
         # A single row is read once a turn: as it lies, unless that is across.
         across = merged(steps(self.roles.b, self.roles.columns, self.program))
@@ -176,7 +179,7 @@ class TileRoom:
         m, n, k = self.mnk
         size, columns = self.roles.a.dtype.itemsize, self.shape.columns
         near = (m + 2 * min(n, columns)) * k * size
-        if not may_be_layered(self.roles) or not self.packs_a or near <= NEAR_BYTES:
+        if not self._asks("layers") or not self.packs_a or near <= NEAR_BYTES:
             return 1
         return -(-near // NEAR_BYTES) if m * n * size <= NEAR_BYTES else 1
 

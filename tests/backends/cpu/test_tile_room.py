@@ -31,7 +31,13 @@ def product(
 
 def room_of(step: gc.Step, threads: int) -> dict[str, int]:
     """Return the scratch of its only nest."""
-    return TileRoom(nest_of(step), step.runner.program, {}).rooms(False, threads)
+    return tile_room(step, {}).rooms(False, threads)
+
+
+def tile_room(step: gc.Step, sizes: dict[str, int]) -> TileRoom:
+    """Return what decides about the scratch of its only nest."""
+    ((_, _, words),) = step.runner.steps
+    return TileRoom(nest_of(step), step.runner.program, sizes, words)
 
 
 def nest_of(step: gc.Step) -> Nest:
@@ -122,7 +128,7 @@ def test_a_sum_in_parts_keeps_room_for_all_rows(
     made = gc.grad(gc.sum(gc.conv2d(x, w) * g), w) * w
     once = gc.compile([x, g, w], made, threads=1)(*given)
     step = gc.compile([x, g, w], made, threads=2)
-    room = TileRoom(nest_of(step), step.runner.program, {})
+    room = tile_room(step, {})
     assert room.roles.blocks
     assert room.rowwise(2)
     assert room_of(step, 2)["c"] == room_of(step, 1)["c"]
@@ -140,7 +146,7 @@ def test_panels_of_few_columns_are_no_wider(n: int, dtype: str) -> None:
     schedule = nest_of(step).schedule
     assert schedule is not None
     lanes = schedule.lanes
-    room = TileRoom(nest_of(step), step.runner.program, {})
+    room = tile_room(step, {})
     width = min(-(-n // lanes) * lanes, room.shape.columns)
     size = 37 * width * np.dtype(dtype).itemsize
     assert room.packs_b
@@ -162,7 +168,7 @@ def test_long_sums_are_added_up_in_layers(
     made = gc.transpose(a) @ b
     made = gc.tanh(made / k) + 1 if epilogue else made
     steps = [gc.compile([a, b], made, threads=threads) for threads in (1, 2)]
-    room = TileRoom(nest_of(steps[0]), steps[0].runner.program, {"K": k})
+    room = tile_room(steps[0], {"K": k})
     assert room.layers > 1
     # A team may leave all to one thread, whose scratch then holds all sums.
     for threads in (1, 2):
@@ -175,3 +181,30 @@ def test_long_sums_are_added_up_in_layers(
     np.testing.assert_allclose(first, exact, rtol=tolerance, atol=tolerance * k**0.5)
     short = [x[:3] for x in given]  # the same kernels, in one layer
     np.testing.assert_array_equal(*(step(*short) for step in steps))
+
+
+def test_a_loop_that_keeps_its_panels_has_room_for_the_whole_depth() -> None:
+    # The first operand is turned, the sum long: layers, were it not for the loop.
+    rng = np.random.default_rng(5)
+    xs = rng.standard_normal((3, 600, 100)).astype(np.float32)
+    weights = rng.standard_normal((600, 1030)).astype(np.float32)
+    x, w = gc.input("x", xs.shape), gc.input("w", weights.shape)
+
+    def turn(h: gc.Tensor, a: gc.Tensor) -> tuple[gc.Tensor, gc.Tensor]:
+        made = gc.transpose(a + h) @ w
+        return h + gc.mean(made), made
+
+    _, made = gc.scan(turn, gc.zeros((600, 100)), x)
+    h, exact = 0.0, []
+    for a in xs.astype(np.float64):
+        exact.append((a + h).T @ weights)
+        h = h + exact[-1].mean()
+    for threads in (1, 2):
+        step = gc.compile([x, w], made, threads=threads)
+        rooms = [
+            TileRoom(task, step.runner.program, {}, words)
+            for task, _, words in step.runner.steps
+            if isinstance(task, Nest) and task.is_tiled
+        ]
+        assert [(room.packs_a, room.layers) for room in rooms] == [(True, 1)]
+        np.testing.assert_allclose(step(xs, weights), exact, rtol=1e-4, atol=1e-2)
