@@ -42,7 +42,8 @@ def choose(nest: Nest, program: Program, target: Target) -> Schedule:
         rows, axis, depth = (
             x.name for x in (found.row, nest.axes[-1], found.depth[-1])
         )
-        return Schedule("tile", axis, rows, depth, target.lanes)
+        far = _far_behind(nest, program, target)
+        return Schedule("tile", axis, rows, depth, target.lanes, far=far)
     parallel, far = bool(nest.axes), _far(nest, program, target)
     candidates = [a.name for a in nest.axes[-1:]]
     last = {p.axes[-1].name for p in nest.phases if p.axes}
@@ -54,8 +55,10 @@ def choose(nest: Nest, program: Program, target: Target) -> Schedule:
     return Schedule("vector", best, lanes=target.lanes, parallel=parallel, far=far)
 
 
-# The part of the largest cache beyond which data come from afar.
+# The part of the largest cache beyond which data come from afar; and what an epilogue
+# touches, which shares its near caches with the operands.
 NEAR = 16
+NEAR_BEHIND = 32
 
 
 def _far(nest: Nest, program: Program, target: Target) -> str:
@@ -74,6 +77,21 @@ def _far(nest: Nest, program: Program, target: Target) -> str:
     if len(known) < len(sizes) or NEAR * sum(known) < target.cache:
         return ""
     return "stream" if sum(known) > target.cache else "ahead"
+
+
+def _far_behind(nest: Nest, program: Program, target: Target) -> str:
+    """Return from how far away the epilogue of a contraction brings what it touches.
+
+    Of what is known to be large: weights with the slots of their optimiser.
+    """
+    later = nest.phases[1:]
+    reads = {e.buffer for p in later for e in walk(*p.roots) if isinstance(e, Load)}
+    roots = {
+        program.root(n) for n in reads | {s.buffer for p in later for s in p.stores}
+    }
+    sizes = [program.buffers[n].bytes for n in roots]
+    known = sum(s for s in sizes if isinstance(s, int))
+    return "ahead" if target.cache and NEAR_BEHIND * known >= target.cache else ""
 
 
 def _is_simple(found: Contraction, nest: Nest) -> bool:

@@ -186,8 +186,10 @@ class Bound:
             start = self.arena.offsets.get(name)
             return None if start is None else (start, start + self.nbytes[name])
 
+        words = {id(task): words for task, _, words in self.runner.steps}
+
         def room(nest: Nest) -> TileRoom:
-            return TileRoom(nest, self.program, self.sizes)
+            return TileRoom(nest, self.program, self.sizes, words[id(nest)])
 
         return Parting(self.program, self.sizes, limit, room, place)
 
@@ -217,12 +219,12 @@ class Bound:
         """Lay out the arena, each thread's scratch, and the tables."""
         steps = self.runner.steps
         tiled = [
-            (TileRoom(s, self.program, self.sizes), w)
+            TileRoom(s, self.program, self.sizes, w)
             for s, _, w in steps
             if isinstance(s, Nest) and s.is_tiled
         ]
-        self._tiled = {id(room.nest): room for room, _ in tiled}
-        self._kept = {id(room.nest): 0 for room, w in tiled if room.keeps(w)}
+        self._tiled = {id(room.nest): room for room in tiled}
+        self._kept = {id(room.nest): 0 for room in tiled if room.keeps()}
         # One thread alone must not reach into what others keep.
         threads = 1 if self._kept else self.team.nt
         self._rooms = {

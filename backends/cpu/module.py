@@ -5,7 +5,8 @@ from __future__ import annotations
 from graphc.backends.cpu.arguments import POINTERS, read_lines
 from graphc.backends.cpu.calls import write_call
 from graphc.backends.cpu.spread_nest import SpreadNest
-from graphc.backends.cpu.tile_nest import TileNest, kept_operands
+from graphc.backends.cpu.tile_forms import kept_operands
+from graphc.backends.cpu.tile_nest import TileNest
 from graphc.backends.cpu.tile_spread import spread_of
 from graphc.backends.cpu.tile_windows import tile_roles
 from graphc.backends.cpu.vector_nest import VectorNest

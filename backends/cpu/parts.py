@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from graphc.backends.cpu import pace
+from graphc.backends.cpu.tile_forms import swaps
 from graphc.backends.cpu.tile_room import TileRoom
-from graphc.backends.cpu.tile_windows import swaps
 from graphc.ir.dims import evaluate
 from graphc.ir.program import Barrier, Nest, Program, Statement
 from graphc.ir.scalar import Axis, Expr, Load, walk

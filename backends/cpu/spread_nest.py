@@ -16,15 +16,15 @@ The frame is of a thread's own, so threads divide the images.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import cached_property
 
+from graphc.backends.cpu.early import Below
 from graphc.backends.cpu.tile_nest import TileNest
 from graphc.backends.cpu.tile_pieces import tile_pieces
 from graphc.backends.cpu.tile_spread import spread_of
 from graphc.backends.cpu.writer import SPLAT
 from graphc.backends.shared.blocks import times
 from graphc.ir.dims import product
-from graphc.ir.scalar import Expr
 from graphc.ir.types import float32
 from graphc.passes.contraction import merged
 
@@ -104,13 +104,14 @@ class SpreadNest(TileNest):
                     w.line("row = v * height")
                     w.line(f"rows = min(height, {count} - row)")
                     left = f"at(c, row * {nr}), {nr}, at(weights, row * wide), wide, 1"
-                    right = f"rows, panel, {nr}, {k}, cols, 0"
+                    right = f"rows, panel, {nr}, {k}, cols, 0, 0"
                     w.line(f"tile(tile_at, {left}, {right})")
                 to = f"framed, {where}, {count}, {places} + 8 * column"
                 w.line(f"spread_panel(spread_at, {to}, c, {nr}, cols)")
             at = f"splat_i64({times('r', plane)}, full) + load(back, q, m)"
             self._epilogue("0", m, "0", n, f"gather(framed, {at}, m)")
 
-    def _early(self, accesses: Sequence[tuple[str, Sequence[Expr]]]) -> dict[str, str]:
-        """Return nothing: no tile is below."""
-        return {}
+    @cached_property
+    def below(self) -> Below:
+        """Nothing is asked for early: no tile is below."""
+        return Below(self.w, self.roles.row.name, ())

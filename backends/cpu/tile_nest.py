@@ -6,7 +6,7 @@
         for v in range(low, high):              # and its tiles of rows
             tile(..., c, a, ..., b, ...)        # rows x columns into scratch
             for r in range(rows):               # the epilogue, on what is in cache;
-                for q in range(0, cols, 16):    # asks for what the next tile's needs
+                for q in range(0, cols, 16):    # the next tile asks for what its needs
                     ...
 
 A panel is as many columns of the second operand as a tile has; it stays in the cache
@@ -25,6 +25,9 @@ of tiles instead, read where they lie; the tiles are turned back for the epilogu
 follows when a thread's share of a panel is done. What has zeros around it is read from
 a frame, which begins with an image or a part of the sum (tile_frame.py).
 
+A long sum of two matrices is added up in layers where what tiles read would not stay in
+the second cache; the scratch then holds all tiles of a thread.
+
 Sums that are stored as they are go straight to where they belong. Threads divide the
 tiles panel by panel, or, where there are as many rows as columns, the rows: each then
 reads and copies rows of its own, and all panels. Which thread computes which tiles
@@ -40,25 +43,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from graphc.backends.cpu.tile_frame import write_frame
-from graphc.backends.cpu.tile_pieces import pack_pieces, tile_pieces
-from graphc.backends.cpu.tile_windows import (
-    deepest,
+from graphc.backends.cpu.early import Below
+from graphc.backends.cpu.prelude import gemm
+from graphc.backends.cpu.tile_forms import (
     gathers,
-    has_pieces,
-    lies,
+    may_be_layered,
     may_divide_rows,
     runs_down,
     swaps,
 )
+from graphc.backends.cpu.tile_frame import write_frame
+from graphc.backends.cpu.tile_pieces import pack_pieces, tile_pieces
+from graphc.backends.cpu.tile_windows import deepest, has_pieces, lies
 from graphc.backends.cpu.writer import Writer
 from graphc.backends.shared.blocks import times
 from graphc.ir.dims import Size, product
-from graphc.ir.program import Loop, LoopAxis, Nest, Phase, Program, Store
-from graphc.ir.program.program import flat
+from graphc.ir.program import LoopAxis, Nest, Phase, Store
 from graphc.ir.scalar import Axis, Expr, Load, Ref, const, linear, rebuild, walk
 from graphc.ir.types import float32
-from graphc.passes.contraction import Contraction, contraction_of, merged, steps
+from graphc.passes.contraction import Contraction, merged, steps
 from graphc.passes.framed import FRAME
 
 
@@ -85,6 +88,7 @@ class TileNest:
         self.by_rows = may_divide_rows(found)
         self.pieces = self.windows and (self.swapped or has_pieces(found))
         self.in_parts = self.pieces or bool(found.blocks)
+        self.layered = may_be_layered(found) and not index
         self.m = self.n = self.k = ""  # how many rows and columns, and how deep
 
     @cached_property
@@ -109,6 +113,21 @@ class TileNest:
         w.line(f"first, last, step, from_band, to_band = divide({mine})")
         if self.by_rows:
             w.line("passed = first * height * rowwise  # rows of the threads before")
+        if not self.windows:
+            lanes = self.lanes
+            whole = f"({n} + {lanes - 1}) // {lanes} * {lanes}"
+            w.line(f"width = min({whole}, {self.columns})  # of a copied panel")
+        if self.below.noted:
+            w.use("line_table")
+            w.line("lines = line_table()  # what the next tile asks for")
+        if self.layered:
+            self._layers()
+        else:
+            self._panels(batch)
+
+    def _panels(self, batch: Sequence[str]) -> None:
+        """Write the loop over this thread's panels."""
+        w, x, n = self.w, self.roles, self.n
         names = [axis.name for axis in x.batch]
         with w.loop("for band in range(from_band, to_band):", *names):
             w.line(f"which, column, cols = panel_place(band, wide, span, {n})")
@@ -121,13 +140,30 @@ class TileNest:
             else:
                 self._first()
                 self._frame("(band == from_band) | (column == 0)")
-                self._sums("0")
+                self._sums("layer" if self.layered else "0")
             if self.swapped:
                 self._turned_back()
             elif self.in_parts and not self.direct:
                 with w.loop("for v in range(low, high):"):
                     self._rows()
                     self._epilogue_of_tile()
+
+    def _layers(self) -> None:
+        """Write the loop over layers of the sum, each with all panels.
+
+        With one layer, as most sums have, a tile's scratch serves the next tile too.
+        """
+        w, k = self.w, self.k
+        note = "how many layers a sum has"
+        layers = self.w.arguments.special("choice", "layers", "layers", note)
+        w.line(f"thick = ({k} + {layers} - 1) // {layers}")
+        w.line(f"keep = min({layers} - 1, 1) * {self.rows * self.columns}")
+        with w.loop(f"for layer in range({layers}):"):
+            w.line("top = layer * thick")
+            w.line(f"some = max(min(thick, {k} - top), 0)")
+            w.line("slot = 0  # of a tile's sums, which later layers add to")
+            self.k = "some"
+            self._panels([])
 
     def _parts(self) -> None:
         """Write the loop over the parts of a sum; without any, one of no depth."""
@@ -182,6 +218,9 @@ class TileNest:
         else:
             sizes = (columns, x.row.extent) if self.swapped else (x.row.extent, columns)
             pieces = tile_pieces(*sizes, dtype, copied=self.windows)
+            if self.below.noted:
+                whole = f"x{gemm.shape(dtype).vectors}"
+                pieces = [p + "_asking" * p.endswith(whole) for p in pieces]
         value = " ".join((which, dtype, *pieces))
         self.w.arguments.special("routine", name, value)
 
@@ -264,10 +303,19 @@ class TileNest:
                 to, step = self._target(self.direct)
             elif self.in_parts:
                 to = f"at(c, (v - low) * {self.rows * self.columns})"
+            elif self.layered:
+                to = "at(c, slot)"
             operands = f"{left}, a_row, a_deep, rows, b, b_deep, {depth}, cols"
-            w.line(f"{self.tile}(tile_at, {to}, {step}, {operands}, {added})")
-            if not self.direct and not self.in_parts:
+            lines = "lines" if self.below.noted else "0"
+            w.line(f"{self.tile}(tile_at, {to}, {step}, {operands}, {added}, {lines})")
+            if self.direct or self.in_parts:
+                return
+            if not self.layered:
                 self._epilogue_of_tile()
+                return
+            with w.loop("if layer == layers - 1:"):
+                self._epilogue_of_tile()
+            w.line("slot = slot + keep")
 
     def _rowwise(self) -> str:
         """Return the text of whether they do."""
@@ -316,7 +364,6 @@ class TileNest:
     def _matrix(self) -> None:
         """Write what b is: a panel of a matrix."""
         w, x, args = self.w, self.roles, self.w.arguments
-        nr = self.columns
         pointer, base = self._base(x.b, (*x.batch, *x.blocks))
         w.use("fetch")
         self._routine("pack_at", "pack")
@@ -325,11 +372,11 @@ class TileNest:
         fresh, to = "True", "panel"
         if self.index:
             fresh = "missing"
-            to = f"at(panel, kept * (band - from_band) * {self.k} * {nr})"
-        begin = times("column", across)
+            to = f"at(panel, kept * (band - from_band) * {self.k} * width)"
+        begin = self._on_top(times("column", across), deep)
         begin = begin if base == "0" else f"{base} + {begin}"
         source = f"at({pointer}, {begin})"
-        copy = f"{to}, {nr}, {source}, {deep}, {across}, {self.k}, cols"
+        copy = f"{to}, width, {source}, {deep}, {across}, {self.k}, cols"
         w.line(f"b, b_deep, _ = fetch(pack_at, copied, {fresh}, {copy})")
 
     def _where_they_lie(self, added: str) -> None:
@@ -353,7 +400,7 @@ class TileNest:
             to = f"at(c, (v - low) * height * {nr}), {nr}"
             left = f"at({q}, {start}), {rows} + 8 * row, {down} + 8 * d, rows"
             right = f"panel, {nr}, some, cols"
-            w.line(f"tile_rows(tile_at, {to}, {left}, {right}, {added})")
+            w.line(f"tile_rows(tile_at, {to}, {left}, {right}, {added}, 0)")
 
     def _first(self) -> None:
         """Write what a is: the rows of the first operand."""
@@ -389,7 +436,7 @@ class TileNest:
         # Rows of neighbours are what panels of the transposed operand are made of.
         across, deep = self._step(x.a, (x.row,)), self._step(x.a, x.depth)
         if self.by_rows:
-            begin = times("passed", across)
+            begin = self._on_top(times("passed", across), deep)
             begin = begin if base == "0" else f"{base} + {begin}"
             rows = f"min(last * height, {self.m}) - passed"
         else:
@@ -397,6 +444,10 @@ class TileNest:
         copy = f"turned, {length}, at({pointer}, {begin}), {across}, {deep}"
         sizes = f"{rows}, {self.k}"
         w.line(f"a, a_row, a_deep = fetch(pack_at, turn, {fresh}, {copy}, {sizes})")
+
+    def _on_top(self, begin: str, deep: str) -> str:
+        """Return where an operand begins: at the layer, if there are layers."""
+        return f"{begin} + {times('top', deep)}" if self.layered else begin
 
     def _base(self, e: Load, axes: Sequence[LoopAxis]) -> tuple[str, str]:
         """Return an operand's pointer, and where it begins at a point of some axes."""
@@ -487,12 +538,22 @@ class TileNest:
             "column", "cols", "row", "lines", "load(turned, r * width + q, m)"
         )
 
+    @cached_property
+    def below(self) -> Below:
+        """How the epilogue sees to it that the next tile's finds its own near."""
+        if self.swapped:  # all tiles are made by then
+            return Below(self.w, self.roles.row.name, ())
+        # Between two parts of an epilogue lies a tile, but for these.
+        noting = not (self.in_parts or self.direct or self.lies)
+        size = self.rows, self.columns // self.lanes
+        return Below(self.w, self.roles.row.name, self._later, size if noting else None)
+
     def _epilogue_of_tile(self) -> None:
         nr = self.columns
         first = f"(v - low) * {self.rows * nr} + " if self.in_parts else ""
-        self._epilogue(
-            "row", "rows", "column", "cols", f"load(c, {first}r * {nr} + q, m)"
-        )
+        first = "slot + " if self.layered else first
+        read = f"load(c, {first}r * {nr} + q, m)"
+        self._epilogue("row", "rows", "column", "cols", read)
 
     def _epilogue(self, row: str, rows: str, column: str, cols: str, read: str) -> None:
         """Write what becomes of sums: rows from `row` on, columns from `column` on.
@@ -501,6 +562,7 @@ class TileNest:
         """
         w, x = self.w, self.roles
         i, j, lanes = x.row.name, x.columns[-1].name, self.lanes
+        below = self.below
         w.use("load")
         with w.loop(f"for r in range({rows}):", i):
             w.line(f"{i} = r" if row == "0" else f"{i} = {row} + r")
@@ -512,48 +574,10 @@ class TileNest:
                 w.define(self.sum.name, self.sum.name)
                 for phase in self._later:
                     reads = [e for e in walk(*phase.roots) if isinstance(e, Load)]
-                    asked = w.early = self._early([(e.buffer, e.args) for e in reads])
+                    read = w.early = below.early([(e.buffer, e.args) for e in reads])
                     values = [(s, w.vector(s.value)) for s in phase.stores]
-                    made = self._early([(s.buffer, s.index) for s in phase.stores])
-                    w.early = {n: far for n, far in made.items() if n not in asked}
+                    made = below.early([(s.buffer, s.index) for s in phase.stores])
+                    w.early = {n: how for n, how in made.items() if n not in read}
                     for s, _ in values:
                         w.store(s.buffer, s.index, s.value)
                 w.axis, w.early = "", {}
-
-    def _early(self, accesses: Sequence[tuple[str, Sequence[Expr]]]) -> dict[str, str]:
-        """Return how far away, in elements, the tile below finds its own.
-
-        They are asked for early: memory answers while that tile's sums are made.
-        """
-        w, row, found = self.w, self.roles.row.name, dict[str, str]()
-        if self.swapped:  # all tiles are made by then
-            return found
-        for name, index in accesses:
-            step = w.program.buffers[name].step(index, row)
-            if step is not None and step != 0:
-                by = w.arguments.factor(f"{w.arguments.buffer(name)}_{row}", step)
-                found[name] = times("height", by)
-        return found
-
-
-def kept_operands(program: Program) -> dict[int, str]:
-    """Return the contractions whose second operand no turn of their loop changes.
-
-    By the nest's id, the index of the loop. A nest in a branch of the loop is none: it
-    may miss the first turn.
-    """
-    found = {}
-    for loop in flat(program.body):
-        if not isinstance(loop, Loop):
-            continue
-        written = {program.root(n) for s in flat(loop.body) for n in s.writes}
-        for s in loop.body:
-            if not isinstance(s, Nest) or not s.is_tiled:
-                continue
-            x = contraction_of(s, program)
-            assert x is not None
-            moves = any(isinstance(e, Load) for e in walk(*x.b.args))
-            plain = x.frame is None and not x.blocks and not gathers(x.b, x.columns, x)
-            if plain and not moves and program.root(x.b.buffer) not in written:
-                found[id(s)] = loop.index
-    return found

@@ -10,16 +10,9 @@ from typing import Any
 import numpy as np
 
 from graphc.backends.cpu.prelude import gemm
+from graphc.backends.cpu.tile_forms import gathers, may_divide_rows, swaps
 from graphc.backends.cpu.tile_spread import Spread, spread_of
-from graphc.backends.cpu.tile_windows import (
-    DEEP,
-    gathers,
-    has_pieces,
-    lies,
-    may_divide_rows,
-    swaps,
-    tile_roles,
-)
+from graphc.backends.cpu.tile_windows import DEEP, has_pieces, lies, tile_roles
 from graphc.backends.shared.arguments import Argument
 from graphc.ir.dims import Size, evaluate, product
 from graphc.ir.program import LoopAxis, Nest, Program
@@ -32,20 +25,26 @@ Array = np.ndarray[Any, Any]
 TURNED_BYTES = 32 << 20
 # The fewest rows of a thread that are worth copying a panel for.
 ROWS = 96
-# An operand that so few rows are multiplied by, and of which a panel spans so many
-# bytes, is read as it lies if its rows begin at cache lines.
-FEW, NEAR_BYTES = 128, 1 << 19
+# What tiles read again and again, so that a second cache keeps it.
+NEAR_BYTES = 1 << 19
+# An operand that so few rows are multiplied by, and of which a panel is near, is read
+# as it lies if its rows begin at cache lines.
+FEW = 128
 # So many bytes of copied panels a thread keeps over the turns of a loop.
 KEPT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class TileRoom:
-    """The scratch and the choices of a contraction for sizes; see tile_nest.py."""
+    """The scratch and the choices of a contraction for sizes; see tile_nest.py.
+
+    words: what its kernel takes, which tells how it is written.
+    """
 
     nest: Nest
     program: Program
     sizes: Mapping[str, int]
+    words: Sequence[Argument]
 
     @cached_property
     def roles(self) -> Contraction:
@@ -73,9 +72,13 @@ class TileRoom:
 
     # --- choices ----------------------------------------------------------------------
 
-    def keeps(self, words: Sequence[Argument]) -> bool:
+    def _asks(self, choice: str) -> bool:
+        """Whether the kernel leaves a choice to be taken here."""
+        return any(w.kind == "choice" and w.value == choice for w in self.words)
+
+    def keeps(self) -> bool:
         """Decide whether its panels stay from turn to turn of its loop."""
-        if not any(w.kind == "choice" and w.value == "keep b" for w in words):
+        if not self._asks("keep b"):
             return False
         # A single row is read once a turn: as it lies, unless that is across.
         across = merged(steps(self.roles.b, self.roles.columns, self.program))
@@ -92,7 +95,16 @@ class TileRoom:
         """
         _, n, k = self.mnk
         bands = -(-n // self.shape.columns) * self._count(self.roles.batch)
-        return self._bytes(bands * k * self.shape.columns)
+        return self._bytes(bands * k * self._width)
+
+    @property
+    def _width(self) -> int:
+        """How wide a copied panel is: a tile, or all columns if they are fewer.
+
+        What few columns leave of a tile would be written and take room.
+        """
+        _, n, _ = self.mnk
+        return min(-(-n // self._lanes) * self._lanes, self.shape.columns)
 
     @cached_property
     def packs_b(self) -> bool:
@@ -157,12 +169,29 @@ class TileRoom:
         m, n, _ = self.mnk
         return m >= max(n, ROWS * threads) and may_divide_rows(self.roles)
 
+    @cached_property
+    def layers(self) -> int:
+        """In how many layers its sums are added up.
+
+        So many that a layer of the first operand, a panel of the second and what that
+        is copied from stay in the second cache; where all sums stay there too, as each
+        layer reads and writes them once more.
+        """
+        m, n, k = self.mnk
+        size, columns = self.roles.a.dtype.itemsize, self.shape.columns
+        near = (m + 2 * min(n, columns)) * k * size
+        if not self._asks("layers") or not self.packs_a or near <= NEAR_BYTES:
+            return 1
+        return -(-near // NEAR_BYTES) if m * n * size <= NEAR_BYTES else 1
+
     def choice(self, word: Argument, kept: bool, threads: int) -> int:
         """Return the word of a choice."""
         if word.value == "rowwise":
             return int(self.rowwise(threads))
         if word.value == "keep b":
             return int(kept)
+        if word.value == "layers":
+            return self.layers
         if word.value == "pack b":
             return int(kept or self.packs_b)
         assert word.value == "pack a", word
@@ -196,12 +225,15 @@ class TileRoom:
             windows = gathers(x.b, x.columns, x)
             parts = x.blocks or (windows and has_pieces(x))
             tall = -(-m // tile.rows) if parts else 1
-            deep = min(k, DEEP) if windows else k
+            if self.layers > 1:
+                tall = -(-m // tile.rows) * -(-n // tile.columns)
+                k = -(-k // self.layers)
+            deep, width = (min(k, DEEP), tile.columns) if windows else (k, self._width)
             length = -(-k // self._lanes) * self._lanes
             copied = self.packs_b and not kept and not lies(x)
             sizes = {
                 "c": tall * tile.rows * tile.columns,
-                "panel": deep * tile.columns * copied,
+                "panel": deep * width * copied,
                 "turned": own * length * self.packs_a,
             }
         found = {name: self._bytes(n) for name, n in sizes.items()}

@@ -14,12 +14,12 @@ Brand, MEC (2017), who do so with all pictures at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
+from graphc.backends.cpu.tile_forms import gathers, swaps
 from graphc.backends.cpu.tile_spread import spread_of
 from graphc.ir.dims import Size, product
-from graphc.ir.program import Buffer, LoopAxis, Nest, Program
+from graphc.ir.program import Buffer, Nest, Program
 from graphc.ir.scalar import Load, axis, const, linear, load
 from graphc.ir.types import int64
 from graphc.passes.contraction import Contraction, contraction_of, merged, steps
@@ -109,46 +109,3 @@ def _framed(x: Contraction) -> tuple[Load, Frame] | None:
     around = with_frame(x.b, {a.name: a.extent for a in axes}, x.program)
     frame = around and around.frame(frozenset(a.name for a in outer))
     return (around.read, frame) if around and frame else None
-
-
-def gathers(e: Load, across: Sequence[LoopAxis], x: Contraction) -> bool:
-    """Whether an operand lies in no matrix: its axes are not one, or its sum's are."""
-    return any(merged(steps(e, axes, x.program)) is None for axes in (across, x.depth))
-
-
-def may_divide_rows(x: Contraction) -> bool:
-    """Whether threads may divide the rows, and each copy but its own."""
-    gathered = gathers(x.a, (x.row,), x) or gathers(x.b, x.columns, x)
-    return not x.batch and not gathered
-
-
-def swaps(x: Contraction, columns: int) -> bool:
-    """Whether windows are read where they lie, as rows, and sums are turned back.
-
-    Where they have few neighbours across, they would have to be transposed to be
-    columns. Of the other operand, since windows overlap, there is less; but it has to
-    fill the columns of a tile, or an eighth of them where windows have few neighbours
-    along the sum as well; and the sum must be long, as each is moved three times.
-    """
-    if not gathers(x.b, x.columns, x) or gathers(x.a, (x.row,), x):
-        return False
-    across, along = (
-        step == 1 and not (isinstance(extent, int) and 8 * extent < columns)
-        for axes in (x.columns, x.depth)
-        for extent, step in steps(x.b, axes[-1:], x.program)
-    )
-    n, least = x.row.extent, columns // 2 + 1 if along else columns // 8
-    if across or (isinstance(n, int) and n < least):
-        return False
-    long = product(axis.extent for axis in (*x.blocks, *x.depth))
-    return not (isinstance(n, int) and isinstance(long, int) and long < 3 * n)
-
-
-def runs_down(x: Contraction, program: Program) -> bool:
-    """Whether neighbours of a gathered panel lie along the sum rather than across."""
-    (across, side), (deep, down) = (
-        steps(x.b, axes, program)[-1] for axes in (x.columns, x.depth)
-    )
-    if side != 1 or down != 1:
-        return down == 1
-    return isinstance(across, int) and (not isinstance(deep, int) or deep > across)

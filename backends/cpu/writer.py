@@ -90,14 +90,15 @@ class Writer(BlockWriter):
 
     axis: the axis along lanes, empty where none is open; inside: the lanes that exist
     along it. mask: the lanes that the innermost block stores; `full` are all, `one` is
-    the first. early: of which buffers reads ask for what comes later, and how far away
-    that is; past: the buffers that are written past the caches.
+    the first. early: of which buffers accesses ask for what comes later, as a kind of
+    access, "ahead" or "later", and its last arguments; past: the buffers that are
+    written past the caches.
     """
 
     lanes: int
     axis: str = ""
     inside: str = "m"
-    early: dict[str, str] = field(default_factory=dict)
+    early: dict[str, tuple[str, str]] = field(default_factory=dict)
     past: frozenset[str] = frozenset()
     mask: str = "full"
 
@@ -210,8 +211,8 @@ class Writer(BlockWriter):
             return f"{self.use('load1')}({pointer}, {offset}, {mask})"
         if step == "1":
             if e.buffer in self.early:
-                read, later = self.use("load_ahead"), self.early[e.buffer]
-                return f"{read}({pointer}, {offset}, {mask}, {later})"
+                kind, far = self.early[e.buffer]
+                return f"{self.use(f'load_{kind}')}({pointer}, {offset}, {mask}, {far})"
             return f"{self.use('load')}({pointer}, {offset}, {mask})"
         if self.program.buffers[e.buffer].step(e.args, self.axis) == 2:
             return f"{self.use('every_other')}({pointer}, {offset}, {mask})"
@@ -234,7 +235,8 @@ class Writer(BlockWriter):
             past = buffer in self.past and self.mask != "one"
             what = f"{pointer}, {offset}, {local}, {self.mask}"
             if buffer in self.early and self.mask != "one":
-                text = f"{self.use('store_ahead')}({what}, {self.early[buffer]})"
+                kind, far = self.early[buffer]
+                text = f"{self.use(f'store_{kind}')}({what}, {far})"
             else:
                 text = f"{self.use('stream' if past else 'store')}({what})"
         self.line(text)

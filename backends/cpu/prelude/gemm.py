@@ -95,9 +95,10 @@ def _build(symbol: str, which: str, dtype: str, piece: str) -> llvm.ModuleRef:
     if which in _COPIES:
         _COPIES[which][piece](writer, symbol)
     else:
-        height, vectors = map(int, piece.split("x"))
+        size, _, asks = piece.partition("_")
+        height, vectors = map(int, size.split("x"))
         offsets = which.partition("_")[2]  # "rows", "columns" or none
-        write_tile(writer, symbol, height, vectors, offsets=offsets)
+        write_tile(writer, symbol, height, vectors, offsets=offsets, asks=bool(asks))
     # There is nothing to optimise: without LLVM's passes the loops are the same and
     # compiling takes half the time.
     return unlocked.parse(str(writer.module))

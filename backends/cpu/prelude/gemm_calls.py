@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .gemm_ir import shape
+from .gemm_ir import LINES, shape
 
 _WORD = ir.IntType(64)
 
@@ -83,12 +83,16 @@ def call_piece(pattern: str, kinds: tuple[Any, ...], choose: Choose) -> Any:
 
 def _of_tile(b: Any, pointer: Any, args: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
     """Choose a tile by its rows and columns; see `Shape.pieces`."""
-    *left, rows, right, sb_k, k, cols, adds = args
+    *left, rows, right, sb_k, k, cols, adds, lines = args
     size = shape(pointer.dtype.name)
     before = b.udiv(b.sub(cols, _WORD(1)), _WORD(size.lanes))
     place = b.add(rows, b.mul(before, _WORD(size.rows)))
+    # Tiles that ask come behind those of whole columns that do not.
+    wide = b.icmp_signed("==", before, _WORD(size.vectors - 1))
+    asks = b.and_(wide, b.icmp_signed("!=", lines, _WORD(0)))
+    place = b.select(asks, b.add(place, _WORD(size.rows)), place)
     long = b.icmp_signed(">", cols, _WORD(size.columns))
-    return b.select(long, _WORD(0), place), [*left, right, sb_k, k, cols, adds]
+    return b.select(long, _WORD(0), place), [*left, right, sb_k, k, cols, adds, lines]
 
 
 def of_pack(b: Any, _: Any, args: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
@@ -109,43 +113,70 @@ def _of_one(_b: Any, _: Any, args: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
 
 
 @intrinsic
-def tile(typing, table, c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate):  # type: ignore[no-untyped-def]
+def tile(typing, table, c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, adds, lines):  # type: ignore[no-untyped-def]
     """Compute a tile of a matrix product.
 
     Math:    c[i sc + j] (+)= sum_p a[i sa_i + p sa_k] b[p sb_k + j],
-             i < rows <= MR, p < k, j < cols <= NR; added to c if accumulate is not 0.
+             i < rows <= MR, p < k, j < cols <= NR; added to c if adds is not 0.
 
     Strides count elements. Nothing beyond rows, k and cols is written, or read but for
-    b, whose rows are whole vectors.
+    b, whose rows are whole vectors. lines: 0, or the address of a `line_table`.
     """
-    kinds = (table, c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, accumulate)
-    return call_piece("ipipiiipiiii", kinds, _of_tile)
+    kinds = (table, c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, adds, lines)
+    return call_piece("ipipiiipiiiii", kinds, _of_tile)
 
 
 @intrinsic
-def tile_rows(typing, table, c, sc, a, across, deep, rows, b, sb_k, k, cols, adds):  # type: ignore[no-untyped-def]
+def tile_rows(
+    typing, table, c, sc, a, across, deep, rows, b, sb_k, k, cols, adds, lines
+):  # type: ignore[no-untyped-def]
     """Compute a tile whose rows lie where two tables of offsets say.
 
     Math:    c[i sc + j] (+)= sum_p a[across[i] + deep[p]] b[p sb_k + j],
              i < rows <= MR, p < k, j < cols <= NR; added to c if adds is not 0
 
-    across and deep are addresses of int64 offsets in elements.
+    across and deep are addresses of int64 offsets in elements; lines is 0.
     """
-    kinds = (table, c, sc, a, across, deep, rows, b, sb_k, k, cols, adds)
-    return call_piece("ipipiiipiiii", kinds, _of_tile)
+    kinds = (table, c, sc, a, across, deep, rows, b, sb_k, k, cols, adds, lines)
+    return call_piece("ipipiiipiiiii", kinds, _of_tile)
 
 
 @intrinsic
-def tile_columns(typing, table, c, sc, a, sa_i, sa_k, rows, b, deep, k, cols, adds):  # type: ignore[no-untyped-def]
+def line_table(typing):  # type: ignore[no-untyped-def]
+    """Return the address of a table of cache lines that tiles ask for; see gemm_ir.py.
+
+    It lies on the stack. Until `load_later` and `store_later` fill it, it names itself.
+    """
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        kind = ir.VectorType(_WORD, 8)
+        table = builder.alloca(kind, LINES // 8)
+        table.align = 64
+        address = builder.ptrtoint(table, _WORD)
+        own = ir.Constant(kind, ir.Undefined)
+        for lane in range(8):
+            own = builder.insert_element(own, address, ir.IntType(32)(lane))
+        for block in range(LINES // 8):
+            builder.store(own, builder.gep(table, [_WORD(block)]))
+        return address
+
+    return types.int64(), codegen
+
+
+@intrinsic
+def tile_columns(
+    typing, table, c, sc, a, sa_i, sa_k, rows, b, deep, k, cols, adds, lines
+):  # type: ignore[no-untyped-def]
     """Compute a tile of whose columns each row lies where a table of offsets says.
 
     Math:    c[i sc + j] (+)= sum_p a[i sa_i + p sa_k] b[deep[p] + j],
              i < rows <= MR, p < k, j < cols <= NR; added to c if adds is not 0
 
-    deep is the address of int64 offsets in elements. Whole vectors of b are read.
+    deep is the address of int64 offsets in elements; lines is 0. Whole vectors of b are
+    read.
     """
-    kinds = (table, c, sc, a, sa_i, sa_k, rows, b, deep, k, cols, adds)
-    return call_piece("ipipiiipiiii", kinds, _of_tile)
+    kinds = (table, c, sc, a, sa_i, sa_k, rows, b, deep, k, cols, adds, lines)
+    return call_piece("ipipiiipiiiii", kinds, _of_tile)
 
 
 @intrinsic

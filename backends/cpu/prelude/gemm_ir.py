@@ -5,20 +5,22 @@ target, which is easier to say in a loop over LLVM's builder than in Python sour
 it is compiled once, whatever the network. There is a function for each number of rows
 and of vectors of columns, so a ragged edge costs what it computes:
 
-    tile_HxV(c, sc, a, sa_i, sa_k, b, sb_k, k, cols, accumulate)
+    tile_HxV(c, sc, a, sa_i, sa_k, b, sb_k, k, cols, accumulate, lines)
 
         c[i * sc + j] (+)= sum over p < k of a[i * sa_i + p * sa_k] * b[p * sb_k + j]
         for i < H and j < cols, of which the last vector of V has 1 or more
 
 It writes no more than that. It reads whole vectors of b, past cols, unless there is a
-single row. That may be twice as long as others.
+single row. That may be twice as long as others. `lines` is for tile_HxV_asking: the
+address of a table of LINES addresses, one of which it asks for each turn: memory
+answers while it computes.
 
-tile_rows_HxV(c, sc, a, across, deep, b, sb_k, k, cols, accumulate)
+tile_rows_HxV(c, sc, a, across, deep, b, sb_k, k, cols, accumulate, lines)
 
     The same of a[across[i] + deep[p]], two tables of offsets: of windows that are read
     where they lie. What is broadcast need not have neighbours.
 
-tile_columns_HxV(c, sc, a, sa_i, sa_k, b, deep, k, cols, accumulate)
+tile_columns_HxV(c, sc, a, sa_i, sa_k, b, deep, k, cols, accumulate, lines)
 
     The same of b[deep[p] + j]: rows of b that follow each other in no step.
 
@@ -44,6 +46,8 @@ BIT = ir.IntType(1)
 # How many turns before it is read the line of a transposed element is asked for: the
 # second cache answers within some 15 cycles, a turn of a whole tile takes 12.
 AHEAD = 8
+# How many lines what comes behind a tile may have it ask for; a power of two.
+LINES = 128
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,15 @@ class Shape:
     def pieces(self) -> list[str]:
         """Return the tiles by height and vectors, as HxV, in the order of a table.
 
-        The long row comes first.
+        The long row comes first; last come tiles of whole columns that ask for lines.
         """
         sizes = [(1, 2 * self.vectors)]
         for vectors in range(1, self.vectors + 1):
             sizes += [(height, vectors) for height in range(1, self.rows + 1)]
-        return [f"{height}x{vectors}" for height, vectors in sizes]
+        asking = [
+            f"{height}x{self.vectors}_asking" for height in range(1, self.rows + 1)
+        ]
+        return [*(f"{height}x{vectors}" for height, vectors in sizes), *asking]
 
     @property
     def row_columns(self) -> int:
@@ -250,16 +257,23 @@ def counting(
 
 
 def write_tile(
-    w: Writer, symbol: str, height: int, vectors: int, *, offsets: str = ""
+    w: Writer,
+    symbol: str,
+    height: int,
+    vectors: int,
+    *,
+    offsets: str = "",
+    asks: bool = False,
 ) -> None:
     """Write the exported function for ``height`` rows and ``vectors`` vectors.
 
     offsets: "rows" for `tile_rows`, whose strides of a are addresses of tables,
-    "columns" for `tile_columns`, whose stride of b is one.
+    "columns" for `tile_columns`, whose stride of b is one. asks: whether it asks for
+    the lines of a table.
     """
     p, i = w.pointer, WORD
-    function, b = w.function(symbol, [p, i, p, i, i, p, i, i, i, i])
-    c, sc, a, sa_i, sa_k, bp, sb_k, k, cols, accumulate = function.args
+    function, b = w.function(symbol, [p, i, p, i, i, p, i, i, i, i, i])
+    c, sc, a, sa_i, sa_k, bp, sb_k, k, cols, accumulate, lines = function.args
     # Two FMA units, four cycles each: eight sums must be on the way at any time.
     sets = 1 << (-(-8 // (height * vectors)) - 1).bit_length()
     # Any vector of a long row may be short or missing, else the last one may be short.
@@ -314,6 +328,16 @@ def write_tile(
         coming = [b.gep(a, [b.select(plain, next_rows, later)])]
         onward = w.opaque(b, b.select(plain, i(height), sa_k))
 
+    table = b.inttoptr(lines, i.as_pointer())
+
+    def ask_line(number: ir.Value) -> None:
+        address = b.load(b.gep(table, [number]))
+        w.ask(b, b.inttoptr(address, p), to_write=True)
+
+    if asks:  # for those that no turn asks for
+        with counting(b, k, i(LINES), 1, []) as (number, _, _):
+            ask_line(number)
+
     n = len(cells)
     whole = b.and_(k, i(-sets)) if sets > 1 else k
     before = b.block
@@ -332,8 +356,10 @@ def write_tile(
     if offsets == "columns":
         row, below = b.inttoptr(sb_k, i.as_pointer()), i(1)
     carried = [*coming, *begin, first, row]
-    with counting(b, i(0), whole, sets, carried) as (_, values, following):
+    with counting(b, i(0), whole, sets, carried) as (index, values, following):
         *sums, ap, bq = values
+        if asks:
+            ask_line(b.and_(index, i(LINES - 1)))
         for line in sums[: len(coming)]:
             w.ask(b, line)
             following.append(w.opaque(b, b.gep(line, [onward])))

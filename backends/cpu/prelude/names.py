@@ -23,6 +23,7 @@ from .foreign import invoke as invoke
 from .gemm_calls import at as at
 from .gemm_calls import fill_frame as fill_frame
 from .gemm_calls import gather_panel as gather_panel
+from .gemm_calls import line_table as line_table
 from .gemm_calls import pack as pack
 from .gemm_calls import spread_panel as spread_panel
 from .gemm_calls import tile as tile
@@ -53,7 +54,9 @@ from .scans import linear_recurrence as linear_recurrence
 from .streaming import drain as drain
 from .streaming import lead as lead
 from .streaming import load_ahead as load_ahead
+from .streaming import load_later as load_later
 from .streaming import store_ahead as store_ahead
+from .streaming import store_later as store_later
 from .streaming import stream as stream
 from .tiling import divide as divide
 from .tiling import fetch as fetch

@@ -76,6 +76,56 @@ def store_ahead(typingctx, ptr, i, value, m, further):  # type: ignore[no-untype
 
 
 @intrinsic
+def load_later(typingctx, ptr, i, m, further, lines, number):  # type: ignore[no-untyped-def]
+    """Read lanes as `load` does; a tile then asks for those so many elements further.
+
+    lines: the address of a `line_table`, number: that of a line in it.
+    """
+    if not (is_pointer(ptr) and isinstance(m, Mask)):
+        return None
+
+    def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
+        pointer, i, mask, *later = values
+        place = builder.gep(pointer, [i])
+        _note(builder, place, *later)
+        return read(builder, "load", place, mask, ptr.dtype)
+
+    result = vector_type(ptr.dtype, m.lanes)
+    return result(ptr, types.int64, m, *[types.int64] * 3), codegen
+
+
+@intrinsic
+def store_later(typingctx, ptr, i, value, m, further, lines, number):  # type: ignore[no-untyped-def]
+    """Write lanes as `store` does; a tile then asks for those so much further."""
+    if not (is_pointer(ptr) and isinstance(m, Mask)):
+        return None
+    if value != vector_type(ptr.dtype, m.lanes):
+        return None
+
+    def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
+        pointer, i, value, mask, *later = values
+        place = builder.gep(pointer, [i])
+        _note(builder, place, *later)
+        write(builder, "store", place, value, mask, ptr.dtype)
+        return context.get_dummy_value()
+
+    return types.void(ptr, types.int64, value, m, *[types.int64] * 3), codegen
+
+
+def _note(
+    builder: ir.IRBuilder,
+    place: ir.Value,
+    further: ir.Value,
+    lines: ir.Value,
+    number: ir.Value,
+) -> None:
+    """Append the note of an address in a table of lines."""
+    table = builder.inttoptr(lines, I64.as_pointer())
+    address = builder.ptrtoint(builder.gep(place, [further]), I64)
+    builder.store(address, builder.gep(table, [number]))
+
+
+@intrinsic
 def stream(typingctx, ptr, i, value, m):  # type: ignore[no-untyped-def]
     """Write lanes as `store` does; whole vectors go past the caches.
 

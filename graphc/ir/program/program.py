@@ -149,7 +149,8 @@ class Schedule:
     vectors of the axis a loop that reduces takes a turn, each with its own sum.
     points: how many points, each a row, are computed side by side.
     far: "ahead" for a nest that should ask early for what it reads, as it touches more
-    than near caches hold; "stream" if it is more than all hold.
+    than near caches hold; "stream" if it is more than all hold. Of a contraction that
+    is its epilogue.
     """
 
     strategy: str = "vector"

@@ -53,7 +53,8 @@ def dense_relu(args, t, nt):
         for r in range(r0, r1):
             i = r * M // tiles
             rows = (r + 1) * M // tiles - i
-            tile(tile_at, c, NR, at(x, i * x_i), x_i, x_k, rows, w_p, w_s, K, cols, 0)
+            rows_of_x = at(x, i * x_i)
+            tile(tile_at, c, NR, rows_of_x, x_i, x_k, rows, w_p, w_s, K, cols, 0, 0)
             for q in range(rows):
                 for v in range(0, cols, LANES):
                     m = mask(cols - v, LANES)
@@ -158,7 +159,7 @@ def a_tile(which, dtype, rows, cols):
     shape = gemm.shape(dtype)
     long = cols > shape.columns
     vectors = 2 * shape.vectors if long else -(-cols // shape.lanes)
-    return native.c_function(gemm.address(which, dtype, f"{rows}x{vectors}"), 10)
+    return native.c_function(gemm.address(which, dtype, f"{rows}x{vectors}"), 11)
 
 
 def call_tile(c, a, b, rows, cols, k, accumulate=0):
@@ -166,7 +167,7 @@ def call_tile(c, a, b, rows, cols, k, accumulate=0):
     (sa_i, sa_k), (sb_k, _) = elements(a), elements(b)
     (sc, _), pointers = elements(c), [array.ctypes.data for array in (c, a, b)]
     left, right = (pointers[1], sa_i, sa_k), (pointers[2], sb_k, k, cols)
-    function(pointers[0], sc, *left, *right, accumulate)
+    function(pointers[0], sc, *left, *right, accumulate, 0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -204,7 +205,7 @@ def test_tile_of_rows_that_lie_where_tables_say(dtype):
         right = (b.ctypes.data, shape.columns, len(deep), cols)
         exact = image[np.add.outer(across, deep)] @ b[:, :cols]
         for adds in (0, 1):
-            function(c.ctypes.data, cols, *left, *right, adds)
+            function(c.ctypes.data, cols, *left, *right, adds, 0)
             np.testing.assert_allclose(c, (1 + adds) * exact, 1e-4, 1e-5)
 
 
@@ -222,7 +223,7 @@ def test_tile_of_columns_that_begin_where_a_table_says(dtype):
         right = image.ctypes.data, deep.ctypes.data, len(deep), cols
         exact = a @ image[np.add.outer(deep, np.arange(cols))]
         for adds in (0, 1):
-            function(c.ctypes.data, cols, *left, *right, adds)
+            function(c.ctypes.data, cols, *left, *right, adds, 0)
             np.testing.assert_allclose(c, (1 + adds) * exact, 1e-4, 1e-4)
 
 

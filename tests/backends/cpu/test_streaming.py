@@ -153,3 +153,34 @@ def test_far_nests_compute_what_near_ones_do(
         far(*given, out=out)
         for found, expected in zip(out, near(*given), strict=True):
             np.testing.assert_array_equal(found, expected)
+
+
+def updated(shape: tuple[int, int], dtype: str, threads: int) -> tuple[Any, Any, Any]:
+    """Return a step that updates weights with momentum, the weights, and its slot."""
+    m, n = shape
+    x, g = (gc.input(name, ("N", k), dtype=dtype) for name, k in (("x", m), ("g", n)))
+    w, v = (gc.parameter(name, shape, "normal", dtype=dtype) for name in "wv")
+    slot = 0.9 * v + gc.transpose(x) @ g
+    updates = {w: w - slot / (gc.sqrt(slot * slot) + 1), v: slot}
+    return gc.compile([x, g], [], updates=updates, threads=threads), w, v
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(6, 64), (7, 130), (61, 256), (97, 259), (1, 64)])
+def test_tiles_that_ask_for_lines_change_nothing(
+    shape: tuple[int, int], dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near = updated(shape, dtype, 1)
+    target = replace(backend.target(), cache=1 << 4)
+    monkeypatch.setattr(backend, "target", lambda: target)
+    far = [updated(shape, dtype, threads) for threads in (1, 2)]
+    if shape[0] > 1:
+        assert "load_later" in far[0][0].kernels[0].source
+    rng = np.random.default_rng(0)
+    for deep in (0, 1, 2, 31, 128, 300):
+        given = [rng.standard_normal((deep, k)).astype(dtype) for k in shape]
+        for step, *_ in (near, *far):
+            step(*given)
+        for at in (1, 2):
+            for other in far:
+                np.testing.assert_array_equal(near[at].value, other[at].value)

@@ -31,7 +31,13 @@ def product(
 
 def room_of(step: gc.Step, threads: int) -> dict[str, int]:
     """Return the scratch of its only nest."""
-    return TileRoom(nest_of(step), step.runner.program, {}).rooms(False, threads)
+    return tile_room(step, {}).rooms(False, threads)
+
+
+def tile_room(step: gc.Step, sizes: dict[str, int]) -> TileRoom:
+    """Return what decides about the scratch of its only nest."""
+    ((_, _, words),) = step.runner.steps
+    return TileRoom(nest_of(step), step.runner.program, sizes, words)
 
 
 def nest_of(step: gc.Step) -> Nest:
@@ -122,7 +128,7 @@ def test_a_sum_in_parts_keeps_room_for_all_rows(
     made = gc.grad(gc.sum(gc.conv2d(x, w) * g), w) * w
     once = gc.compile([x, g, w], made, threads=1)(*given)
     step = gc.compile([x, g, w], made, threads=2)
-    room = TileRoom(nest_of(step), step.runner.program, {})
+    room = tile_room(step, {})
     assert room.roles.blocks
     assert room.rowwise(2)
     assert room_of(step, 2)["c"] == room_of(step, 1)["c"]
@@ -131,3 +137,74 @@ def test_a_sum_in_parts_keeps_room_for_all_rows(
     bound.team._set_nt(1)
     np.testing.assert_array_equal(step(*given), once)
     guarded()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [2, 10, 17, 63, 65])
+def test_panels_of_few_columns_are_no_wider(n: int, dtype: str) -> None:
+    step, (a, b) = product(50, 37, n, dtype)
+    schedule = nest_of(step).schedule
+    assert schedule is not None
+    lanes = schedule.lanes
+    room = tile_room(step, {})
+    width = min(-(-n // lanes) * lanes, room.shape.columns)
+    size = 37 * width * np.dtype(dtype).itemsize
+    assert room.packs_b
+    assert room.rooms(False, 1)["panel"] == -(-size // 64) * 64
+    np.testing.assert_allclose(step(a, b), a.T @ b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("epilogue", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("m", "n", "k"), [(97, 259, 1501), (192, 256, 1600)])
+def test_long_sums_are_added_up_in_layers(
+    m: int, n: int, k: int, dtype: str, epilogue: bool
+) -> None:
+    rng = np.random.default_rng(k)
+    given = [rng.standard_normal((k, size)).astype(dtype) for size in (m, n)]
+    a, b = (
+        gc.input(name, ("K", size), dtype=dtype) for name, size in (("a", m), ("b", n))
+    )
+    made = gc.transpose(a) @ b
+    made = gc.tanh(made / k) + 1 if epilogue else made
+    steps = [gc.compile([a, b], made, threads=threads) for threads in (1, 2)]
+    room = tile_room(steps[0], {"K": k})
+    assert room.layers > 1
+    # A team may leave all to one thread, whose scratch then holds all sums.
+    for threads in (1, 2):
+        assert room.rooms(False, threads)["c"] >= m * n * np.dtype(dtype).itemsize
+    exact = given[0].T.astype("float64") @ given[1]
+    exact = np.tanh(exact / k) + 1 if epilogue else exact
+    first, second = (step(*given) for step in steps)
+    np.testing.assert_array_equal(first, second)
+    tolerance = 1e-12 if dtype == "float64" else 1e-5
+    np.testing.assert_allclose(first, exact, rtol=tolerance, atol=tolerance * k**0.5)
+    short = [x[:3] for x in given]  # the same kernels, in one layer
+    np.testing.assert_array_equal(*(step(*short) for step in steps))
+
+
+def test_a_loop_that_keeps_its_panels_has_room_for_the_whole_depth() -> None:
+    # The first operand is turned, the sum long: layers, were it not for the loop.
+    rng = np.random.default_rng(5)
+    xs = rng.standard_normal((3, 600, 100)).astype(np.float32)
+    weights = rng.standard_normal((600, 1030)).astype(np.float32)
+    x, w = gc.input("x", xs.shape), gc.input("w", weights.shape)
+
+    def turn(h: gc.Tensor, a: gc.Tensor) -> tuple[gc.Tensor, gc.Tensor]:
+        made = gc.transpose(a + h) @ w
+        return h + gc.mean(made), made
+
+    _, made = gc.scan(turn, gc.zeros((600, 100)), x)
+    h, exact = 0.0, []
+    for a in xs.astype(np.float64):
+        exact.append((a + h).T @ weights)
+        h = h + exact[-1].mean()
+    for threads in (1, 2):
+        step = gc.compile([x, w], made, threads=threads)
+        rooms = [
+            TileRoom(task, step.runner.program, {}, words)
+            for task, _, words in step.runner.steps
+            if isinstance(task, Nest) and task.is_tiled
+        ]
+        assert [(room.packs_a, room.layers) for room in rooms] == [(True, 1)]
+        np.testing.assert_allclose(step(xs, weights), exact, rtol=1e-4, atol=1e-2)

@@ -1,0 +1,93 @@
+"""How a contraction runs on register tiles, as far as its form alone says.
+
+A kernel serves many sizes, so what is decided here holds for all of them; what sizes
+decide is an argument (tile_room.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc.ir.dims import product
+from graphc.ir.program import Loop, LoopAxis, Nest, Program
+from graphc.ir.program.program import flat
+from graphc.ir.scalar import Load, walk
+from graphc.passes.contraction import Contraction, contraction_of, merged, steps
+
+LONG = 512  # a sum that may be worth adding up in layers
+
+
+def gathers(e: Load, across: Sequence[LoopAxis], x: Contraction) -> bool:
+    """Whether an operand lies in no matrix: its axes are not one, or its sum's are."""
+    return any(merged(steps(e, axes, x.program)) is None for axes in (across, x.depth))
+
+
+def may_be_layered(x: Contraction) -> bool:
+    """Whether a sum may be added up in layers: where it is long, or may be.
+
+    Of two plain matrices: their parts then stay in the second cache.
+    """
+    deep = product(axis.extent for axis in x.depth)
+    short = isinstance(deep, int) and deep < LONG
+    return may_divide_rows(x) and not x.blocks and x.frame is None and not short
+
+
+def may_divide_rows(x: Contraction) -> bool:
+    """Whether threads may divide the rows, and each copy but its own."""
+    gathered = gathers(x.a, (x.row,), x) or gathers(x.b, x.columns, x)
+    return not x.batch and not gathered
+
+
+def swaps(x: Contraction, columns: int) -> bool:
+    """Whether windows are read where they lie, as rows, and sums are turned back.
+
+    Where they have few neighbours across, they would have to be transposed to be
+    columns. Of the other operand, since windows overlap, there is less; but it has to
+    fill the columns of a tile, or an eighth of them where windows have few neighbours
+    along the sum as well; and the sum must be long, as each is moved three times.
+    """
+    if not gathers(x.b, x.columns, x) or gathers(x.a, (x.row,), x):
+        return False
+    across, along = (
+        step == 1 and not (isinstance(extent, int) and 8 * extent < columns)
+        for axes in (x.columns, x.depth)
+        for extent, step in steps(x.b, axes[-1:], x.program)
+    )
+    n, least = x.row.extent, columns // 2 + 1 if along else columns // 8
+    if across or (isinstance(n, int) and n < least):
+        return False
+    long = product(axis.extent for axis in (*x.blocks, *x.depth))
+    return not (isinstance(n, int) and isinstance(long, int) and long < 3 * n)
+
+
+def runs_down(x: Contraction, program: Program) -> bool:
+    """Whether neighbours of a gathered panel lie along the sum rather than across."""
+    (across, side), (deep, down) = (
+        steps(x.b, axes, program)[-1] for axes in (x.columns, x.depth)
+    )
+    if side != 1 or down != 1:
+        return down == 1
+    return isinstance(across, int) and (not isinstance(deep, int) or deep > across)
+
+
+def kept_operands(program: Program) -> dict[int, str]:
+    """Return the contractions whose second operand no turn of their loop changes.
+
+    By the nest's id, the index of the loop. A nest in a branch of the loop is none: it
+    may miss the first turn.
+    """
+    found = {}
+    for loop in flat(program.body):
+        if not isinstance(loop, Loop):
+            continue
+        written = {program.root(n) for s in flat(loop.body) for n in s.writes}
+        for s in loop.body:
+            if not isinstance(s, Nest) or not s.is_tiled:
+                continue
+            x = contraction_of(s, program)
+            assert x is not None
+            moves = any(isinstance(e, Load) for e in walk(*x.b.args))
+            plain = x.frame is None and not x.blocks and not gathers(x.b, x.columns, x)
+            if plain and not moves and program.root(x.b.buffer) not in written:
+                found[id(s)] = loop.index
+    return found
