@@ -13,7 +13,7 @@ from graphc.backends.cpu.prelude import gemm
 from graphc.backends.cpu.tile_nest import DEEP, gathers, may_divide_rows, swaps
 from graphc.backends.shared.arguments import Argument
 from graphc.ir.dims import Size, evaluate, product
-from graphc.ir.program import LoopAxis, Nest, Program
+from graphc.ir.program import LoopAxis, Nest, Program, Schedule
 from graphc.passes.contraction import Contraction, contraction_of, merged, steps
 
 Array = np.ndarray[Any, Any]
@@ -85,18 +85,35 @@ class TileRoom:
         bands = -(-n // self.shape.columns) * self._count(self.roles.batch)
         return self._bytes(bands * k * self.shape.columns)
 
+    @property
+    def _chosen(self) -> Schedule:
+        """What its schedule says; of choices that are left to sizes, None."""
+        assert self.nest.schedule is not None
+        return self.nest.schedule
+
     @cached_property
-    def packs_b(self) -> bool:
-        """Whether panels of the second operand are copied."""
+    def must_copy_b(self) -> bool:
+        """Whether a tile cannot read the second operand as it lies."""
         x = self.roles
         if gathers(x.b, x.columns, x):
             return True
         across = merged(steps(x.b, x.columns, x.program))
         assert across is not None
-        step, dtype = self._number(across), x.b.dtype.name
-        if step == 1 and self.mnk[1] % self.shape.lanes == 0 and self._is_near:
+        m, n, _ = self.mnk
+        whole = m <= 1 or n % self.shape.lanes == 0
+        return self._number(across) != 1 or not whole
+
+    @cached_property
+    def packs_b(self) -> bool:
+        """Whether panels of the second operand are copied."""
+        if self.must_copy_b:
+            return True
+        if self._chosen.copies_b is not None:
+            return self._chosen.copies_b
+        if self._is_near:
             return False
-        return gemm.should_pack_b(*self.mnk, step, dtype, lines_up=self.lines_up)
+        dtype = self.roles.b.dtype.name
+        return gemm.should_pack_b(*self.mnk, 1, dtype, lines_up=self.lines_up)
 
     @cached_property
     def lines_up(self) -> bool:
@@ -134,6 +151,8 @@ class TileRoom:
         x, (m, n, k) = self.roles, self.mnk
         if gathers(x.a, (x.row,), x):
             return True
+        if self._chosen.copies_a is not None:
+            return self._chosen.copies_a
         deep = merged(steps(x.a, x.depth, self.program))
         assert deep is not None
         worth = gemm.should_pack_a(m, n, self._number(deep), x.a.dtype.name)
@@ -146,7 +165,11 @@ class TileRoom:
         all panels, which costs as much as 8 rows.
         """
         m, n, _ = self.mnk
-        return m >= max(n, ROWS * threads) and may_divide_rows(self.roles)
+        if m < 1 or not may_divide_rows(self.roles):
+            return False
+        if self._chosen.by_rows is not None:
+            return self._chosen.by_rows
+        return m >= max(n, ROWS * threads)
 
     def choice(self, word: Argument, kept: bool, threads: int) -> int:
         """Return the word of a choice."""
@@ -196,8 +219,7 @@ class TileRoom:
     @property
     def _lanes(self) -> int:
         """What the kernel rounds lengths up to."""
-        assert self.nest.schedule is not None
-        return self.nest.schedule.lanes
+        return self._chosen.lanes
 
     @property
     def _framed(self) -> int:
