@@ -75,7 +75,7 @@ def compile(
         raise ArgumentError(
             f"compile: threads must be at least 1, not {threads}", where=here().quoted
         )
-    if tune not in (True, False, "replay"):
+    if not (isinstance(tune, bool) or tune == "replay"):
         raise ArgumentError(
             f'compile: tune must be True, False or "replay", not {tune!r}',
             where=here().quoted,
