@@ -165,7 +165,9 @@ class Runner:
     @property
     def kernels(self) -> list[CpuKernel]:
         """What was compiled; where sizes are tuned, for all that have been bound."""
-        found = {k.text.key: k for c in self._compiled.values() for k in c.kernels}
+        found: dict[tuple[str, str], CpuKernel] = {}
+        for kernel in (k for c in self._compiled.values() for k in c.kernels):
+            found.setdefault(kernel.text.key, kernel)
         return list(found.values())
 
     def bind(self, sizes: Mapping[str, int]) -> Bound:
