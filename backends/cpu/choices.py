@@ -123,7 +123,7 @@ def _points(place: Place, nest: Nest) -> tuple[Value, ...]:
 
 def _copies_a(place: Place, nest: Nest) -> tuple[Value, ...]:
     room = _room(place)
-    if not _asks(place, "pack a"):
+    if not _asks(place, "pack a") or not room.may_copy_a:
         return ()
     m, _, k = room.mnk
     fits = m * k * room.roles.a.dtype.itemsize <= TURNED_BYTES

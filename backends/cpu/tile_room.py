@@ -151,12 +151,23 @@ class TileRoom:
         x, (m, n, k) = self.roles, self.mnk
         if gathers(x.a, (x.row,), x):
             return True
+        if not self.may_copy_a:
+            return False
         if self._chosen.copies_a is not None:
             return self._chosen.copies_a
         deep = merged(steps(x.a, x.depth, self.program))
         assert deep is not None
         worth = gemm.should_pack_a(m, n, self._number(deep), x.a.dtype.name)
         return worth and m * k * x.a.dtype.itemsize <= TURNED_BYTES
+
+    @cached_property
+    def may_copy_a(self) -> bool:
+        """Whether rows of the first operand, which lies in a matrix, are no neighbours.
+
+        Where they are, a copy is the same again.
+        """
+        deep = merged(steps(self.roles.a, self.roles.depth, self.program))
+        return deep is not None and self._number(deep) != 1
 
     def rowwise(self, threads: int) -> bool:
         """Decide whether threads divide the rows rather than the panels.

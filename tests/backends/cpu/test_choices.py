@@ -150,8 +150,14 @@ def test_tiles(form: str) -> None:
             )
             np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=2e-6 * (k + 4))
             np.testing.assert_array_equal(found, again, err_msg=str(chosen))
-    for name in ["copies_a", "by_rows"] + ["copies_b"] * (form != "nt"):
-        assert {(name, False), (name, True)} <= answers
+    for name, is_open in (
+        ("copies_a", form == "tn"),
+        ("copies_b", form != "nt"),
+        ("by_rows", True),
+    ):
+        values = {value for choice, value in answers if choice == name}
+        assert not is_open or values == {False, True}
+    assert form == "tn" or "copies_a" not in dict(answers)
 
 
 @pytest.mark.usefixtures("near")
@@ -165,7 +171,7 @@ def test_tiles_of_sums_in_parts() -> None:
     given = [rng.standard_normal(s).astype("f") for s in shapes]
     wanted = gc.evaluate(made, dict(zip((x, g, w), given, strict=True)))
     every = list(combinations(place_of(step, nest, {}, 2)))
-    assert len(every) >= 4
+    assert len(every) >= 2
     for chosen in every:
         program = with_schedule(step.program, nest, scheduled(nest, chosen).schedule)
         for threads in (1, 2):
