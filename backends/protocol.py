@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from graphc.backends.shared.tuning import Tuning
 from graphc.errors import CompileError
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
@@ -53,7 +54,13 @@ class Bound(Protocol):
 
 
 class Runner(Protocol):
-    """A compiled program."""
+    """A compiled program.
+
+    program: what it runs: as it was given, or tuned. tuning: what was chosen.
+    """
+
+    program: Program
+    tuning: Tuning
 
     @property
     def kernels(self) -> Sequence[Any]:
@@ -78,6 +85,7 @@ class Choice:
     """What a caller of `compile` may say about the backend."""
 
     threads: int | None = None
+    tune: bool | Literal["replay"] = False
 
 
 def get_backend(name: str, choice: Choice) -> Backend:
@@ -88,7 +96,12 @@ def get_backend(name: str, choice: Choice) -> Backend:
     if name == "cpu":
         from graphc.backends.cpu.backend import CpuBackend
 
-        return CpuBackend(choice.threads)
+        return CpuBackend(choice.threads, choice.tune)
+    if choice.tune and name in ("cuda", "reference"):
+        raise CompileError(
+            f"the backend {name!r} has nothing to tune",
+            help='leave tune away, or use backend="cpu"',
+        )
     if name == "cuda":
         from graphc.backends.cuda.backend import CudaBackend
 

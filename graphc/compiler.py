@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from graphc.backends.protocol import Choice, get_backend
 from graphc.errors import ArgumentError, InputError, ShapeError, StateError, UpdateError
@@ -19,7 +20,7 @@ from graphc.ir.nodes import Tensor, leaf_name
 from graphc.ir.origins import here
 from graphc.ir.program import Program
 from graphc.ir.verifier import verify
-from graphc.passes import complete, parse_pipeline, run_pipeline
+from graphc.passes import Stage, complete, parse_pipeline, run_pipeline
 from graphc.passes.checks import with_checks
 from graphc.state import Parameter
 
@@ -36,6 +37,7 @@ def compile(
     name: str = "step",
     verify_passes: bool = True,
     check: bool = False,
+    tune: bool | Literal["replay"] = False,
 ) -> Executable:
     """Compile a step that computes outputs and updates states.
 
@@ -45,7 +47,9 @@ def compile(
     "reference". passes: a pipeline as text. states: for a parsed graph, the
     parameters that its states stand for, by name. threads: at most so many. check:
     refuse at a call what is otherwise brought into its range, such as an index beyond
-    an axis; the call raises CheckError and leaves the states as they were.
+    an axis; the call raises CheckError and leaves the states as they were. tune: True
+    measures for each nest and its sizes what else a model of the machine decides, and
+    keeps it in a file; "replay" uses that file and measures nothing (docs/tuning.md).
 
     Raises:  GraphcError of the kind that fits, collected before anything is compiled.
     Example:
@@ -71,6 +75,11 @@ def compile(
         raise ArgumentError(
             f"compile: threads must be at least 1, not {threads}", where=here().quoted
         )
+    if not (isinstance(tune, bool) or tune == "replay"):
+        raise ArgumentError(
+            f'compile: tune must be True, False or "replay", not {tune!r}',
+            where=here().quoted,
+        )
     bound = [_bind_state(s, states or {}) for s in graph.states]
     unknown = set(states or {}) - {leaf_name(s) for s in graph.states}
     if unknown:
@@ -79,7 +88,7 @@ def compile(
             where=here().quoted,
             help="the states are " + ", ".join(leaf_name(s) for s in graph.states),
         )
-    chosen = get_backend(backend, Choice(threads))
+    chosen = get_backend(backend, Choice(threads, tune))
     steps = complete(parse_pipeline(passes))
     started, sites = with_checks(graph) if check else (graph, [])
     with _no_collection():
@@ -92,9 +101,13 @@ def compile(
         assert isinstance(program, Program)
         owner = dict(zip(graph.states, bound, strict=True))
         # Passes may find that a state is not needed after all.
+        start = time.perf_counter()
         runner = chosen.build(final, program, [owner[s] for s in final.states])
+        if runner.program is not program:  # and its kernels are compiled
+            seconds = time.perf_counter() - start
+            stages.append(Stage("tune", runner.program, seconds))
     return Executable(
-        graph, final, program, stages, runner, bound, structure, chosen, sites
+        graph, final, runner.program, stages, runner, bound, structure, chosen, sites
     )
 
 

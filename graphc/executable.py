@@ -9,6 +9,7 @@ import numpy as np
 
 from graphc.backends.protocol import Backend, Bound, Runner
 from graphc.backends.reference.interpreter import run_graph
+from graphc.backends.shared.tuning import Tuning
 from graphc.errors import CheckError, InputError
 from graphc.ir.binding import bind_sizes, fit_input
 from graphc.ir.dims import evaluate
@@ -242,6 +243,14 @@ class Executable:
     def kernels(self) -> list[Any]:
         """The compiled kernels, in the order in which they first run."""
         return list(self.runner.kernels)
+
+    @property
+    def tuning(self) -> Tuning:
+        """What `compile(tune=...)` has chosen; `print(step.tuning)` shows a table.
+
+        Where dimensions are symbolic, for the sizes that have been called so far.
+        """
+        return self.runner.tuning
 
     def memory(self, **sizes: int) -> Arena:
         """Return the memory plan for sizes, before any run: `step.memory(N=32)`.

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from graphc.ir.program import Nest, Program
+from graphc.ir.program import Nest, Phase, Program
 from graphc.ir.program.program import ARGS, with_nests
 from graphc.ir.target import Target
 from graphc.passes.registry import program_pass
@@ -32,23 +32,38 @@ def pair_rows(program: Program, target: Target) -> Program:
     return with_nests(program, _paired) if target.lanes > 1 else program
 
 
-def _paired(nest: Nest) -> Nest:
+def may_pair(nest: Nest) -> bool:
+    """Whether a nest may take two rows a turn, and the registers hold their sums."""
     schedule = nest.schedule
-    if schedule is None or schedule.strategy != "vector" or schedule.points != 1:
-        return nest
-    if not schedule.parallel or len(nest.axes) != 1 or nest.axes[0].extent == 1:
-        return nest
-    along = [p for p in nest.phases if p.axes and p.axes[-1].name == schedule.axis]
+    if schedule is None or schedule.strategy != "vector":
+        return False
+    if not schedule.parallel or len(nest.axes) != 1:
+        return False
+    along = _along(nest)
     sums = [r for p in nest.phases for r in p.reduces]
     if any(s.accumulate for p in nest.phases for s in p.stores):
-        return nest
+        return False
     if any(r.monoid in ARGS for r in sums):
-        return nest
-    costly = [p for p in along if p.reduces and not is_light(p)]
+        return False
     fits = all(
         2 * (schedule.vectors if is_light(p) else 1) <= room_of((p,), schedule.lanes)
         for p in along
     )
-    if not costly or not fits:
+    return fits and any(p.reduces for p in along)
+
+
+def _along(nest: Nest) -> list[Phase]:
+    """Return the phases whose last axis runs along the lanes."""
+    assert nest.schedule is not None
+    axis = nest.schedule.axis
+    return [p for p in nest.phases if p.axes and p.axes[-1].name == axis]
+
+
+def _paired(nest: Nest) -> Nest:
+    schedule = nest.schedule
+    if schedule is None or schedule.points != 1 or not may_pair(nest):
+        return nest
+    costly = any(p.reduces and not is_light(p) for p in _along(nest))
+    if not costly or nest.axes[0].extent == 1:
         return nest
     return nest.replace(schedule=replace(schedule, points=2))

@@ -17,9 +17,10 @@ vectors, which depends on the nest and the target, never on threads.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from graphc.ir.dims import Size
+from graphc.ir.dims import Size, evaluate
 from graphc.ir.program import LoopAxis, Nest, Phase, Program
 from graphc.ir.program.program import ARGS, with_nests
 from graphc.ir.scalar import PRIMITIVES, Apply, walk
@@ -56,40 +57,80 @@ def work_of(phase: Phase) -> int:
     return sum(1 if p == "cast" else PRIMITIVES[p].flops for p in prims)
 
 
+def widest(nest: Nest, sizes: Mapping[str, int]) -> int:
+    """Return how many vectors a turn may be worth while, for known sizes; or 1."""
+    schedule = nest.schedule
+    if schedule is None or schedule.strategy != "vector":
+        return 1
+    across = _across(nest)
+    if across is not None:
+        rooms = [(ACROSS, across.extent, room_of(nest.phases, schedule.lanes))]
+    else:
+        rooms = [
+            (ALONG, p.axes[-1].extent, room_of((p,), schedule.lanes))
+            for p in _along(nest)
+        ]
+    found = [
+        min(most, -(-evaluate(extent, sizes) // schedule.lanes), room)
+        for most, extent, room in rooms
+    ]
+    return _power(min(found, default=1)) if _sums_apart(nest) else 1
+
+
 def _widened(nest: Nest) -> Nest:
     schedule = nest.schedule
     if schedule is None or schedule.strategy != "vector" or schedule.vectors != 1:
         return nest
-    axis, lanes = schedule.axis, schedule.lanes
-    across = next((a for a in nest.axes if a.name == axis), None)
+    lanes, across = schedule.lanes, _across(nest)
     if across is not None:
-        vectors = _across(nest, across, lanes)
+        vectors = _of_columns(nest, across, lanes) if _sums_apart(nest) else 1
     else:
-        phases = [p for p in nest.phases if p.axes and p.axes[-1].name == axis]
-        vectors = min(
-            (_along(p, lanes) for p in phases if is_light(p)),
-            default=1,
-        )
+        vectors = min((_of_row(p, lanes) for p in _along(nest)), default=1)
     if vectors == 1:
         return nest
     return nest.replace(schedule=replace(schedule, vectors=vectors))
 
 
-def _across(nest: Nest, axis: LoopAxis, lanes: int) -> int:
-    """Return the vectors of a block of columns."""
-    sums = [r for p in nest.phases for r in p.reduces]
+def _across(nest: Nest) -> LoopAxis | None:
+    """Return the parallel axis that lanes run along, if it is one."""
+    assert nest.schedule is not None
+    axis = nest.schedule.axis
+    return next((a for a in nest.axes if a.name == axis), None)
+
+
+def _along(nest: Nest) -> list[Phase]:
+    """Return the light phases whose last axis runs along the lanes."""
+    assert nest.schedule is not None
+    axis = nest.schedule.axis
+    found = [p for p in nest.phases if p.axes and p.axes[-1].name == axis]
+    return [p for p in found if is_light(p)]
+
+
+def _sums_apart(nest: Nest) -> bool:
+    """Whether several vectors of columns may be summed side by side.
+
+    Where lanes run along a row, each light phase may.
+    """
+    if _across(nest) is None:
+        return True
     stores = [s for p in nest.phases for s in p.stores]
-    if not sums or any(s.accumulate for s in stores):
-        return 1
-    if not all(is_light(p) for p in nest.phases if p.reduces):
-        return 1
+    sums = [p for p in nest.phases if p.reduces]
+    return (
+        bool(sums)
+        and all(map(is_light, sums))
+        and not any(s.accumulate for s in stores)
+    )
+
+
+def _of_columns(nest: Nest, axis: LoopAxis, lanes: int) -> int:
+    """Return the vectors of a block of columns."""
     # Known to be wide, and two blocks at least, which threads may share.
     blocks = _vectors(axis.extent, lanes, unknown=1) // 2
     work = sum(map(work_of, nest.phases))
     return _power(min(ACROSS, blocks, room_of(nest.phases, lanes), 64 // max(work, 1)))
 
 
-def _along(phase: Phase, lanes: int) -> int:
+def _of_row(phase: Phase, lanes: int) -> int:
     """Return the vectors of a row."""
     blocks = _vectors(phase.axes[-1].extent, lanes, unknown=ALONG)
     return _power(min(ALONG, blocks, room_of((phase,), lanes)))

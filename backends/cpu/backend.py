@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -28,24 +29,33 @@ from graphc.backends.cpu.prelude.team import Entry, Team, threads
 from graphc.backends.cpu.sharing import Shared, Sharing, Waits
 from graphc.backends.cpu.table import Step, Table, check_depth, is_shared
 from graphc.backends.cpu.tile_room import TileRoom
+from graphc.backends.cpu.tuner import Tuner
 from graphc.backends.shared.arguments import Argument
 from graphc.backends.shared.costs import bytes_of, flops_of
 from graphc.backends.shared.files import cache_folder
+from graphc.backends.shared.tuning import Tuning
 from graphc.ir.dims import Size, evaluate
 from graphc.ir.graph import Graph
-from graphc.ir.program import Call, Nest, Program, Task
+from graphc.ir.program import Call, Nest, Program, Schedule, Task
 from graphc.ir.program.memory import Arena
 
 Array = np.ndarray[Any, Any]
 
 
 class CpuBackend:
-    """Compiles for the machine it runs on. limit: at most so many threads."""
+    """Compiles for the machine it runs on.
+
+    limit: at most so many threads. tune: True measures what the model of the machine
+    decides, "replay" takes what is on file.
+    """
 
     name = "cpu"
 
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(
+        self, limit: int | None = None, tune: bool | Literal["replay"] = False
+    ) -> None:
         self.limit = limit
+        self.tune = tune
         self.target = target()
         native.set_cache_folder(cache_folder() / "objects")
         _begin_driver()
@@ -55,6 +65,24 @@ class CpuBackend:
 
         Raises:  CompileError naming the kernel, its file and its nodes.
         """
+        if not self.tune:
+            return Runner(self.compiled(program), states, self.limit)
+        most = threads() if self.limit is None else min(threads(), self.limit)
+        tuner = Tuner(self._alone, most, measures=self.tune is True)
+        if graph.dims:
+            return Runner(self.compiled(program), states, self.limit, self, tuner)
+        tuned, decisions = tuner.tuned(program, {})
+        runner = Runner(self.compiled(tuned), states, self.limit)
+        runner.tuning.add({}, decisions)
+        return runner
+
+    def _alone(
+        self, program: Program, states: Sequence[Any], sizes: Mapping[str, int]
+    ) -> Bound:
+        return Runner(self.compiled(program), states, self.limit).bind(sizes)
+
+    def compiled(self, program: Program) -> Compiled:
+        """Return a program with its kernels."""
         tiles = {
             dtype: (gemm.shape(dtype).rows, gemm.shape(dtype).columns)
             for dtype in ("float32", "float64")
@@ -92,7 +120,16 @@ class CpuBackend:
         addresses = code.addresses(refuse)
         _begin_driver().join()  # whoever forks now finds no thread at work
         steps = [(task, addresses[i], words) for task, i, words in source.steps]
-        return Runner(program, kernels, steps, states, self.limit)
+        return Compiled(program, kernels, steps)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A program, its kernels, and for each of its tasks what a table needs."""
+
+    program: Program
+    kernels: Sequence[CpuKernel]
+    steps: Sequence[Step]
 
 
 @cache
@@ -109,21 +146,27 @@ def _begin_driver() -> threading.Thread:
 
 
 class Runner:
-    """A compiled program."""
+    """A compiled program, to be bound to states and sizes.
+
+    limit: at most so many threads. tuner: what decides anew for sizes that are bound;
+    `compiler` then compiles. tuning: what it has decided, by sizes.
+    """
 
     def __init__(
         self,
-        program: Program,
-        kernels: Sequence[CpuKernel],
-        steps: Sequence[Step],
+        compiled: Compiled,
         states: Sequence[Any],
         limit: int | None,
+        compiler: CpuBackend | None = None,
+        tuner: Tuner | None = None,
     ) -> None:
-        self.program = program
-        self.kernels = kernels
-        self.steps = list(steps)
+        self.program = program = compiled.program
         self.states = states
         self.limit = limit
+        self.tuning = Tuning()
+        self._compiler, self._tuner = compiler, tuner
+        # By the schedules of its nests; the first is the one that was given.
+        self._compiled = {_schedules(program): compiled}
         self.held: contextlib.AbstractContextManager[None] = (
             lapack.ONE_THREAD
             if calls.needs_lapack(program)
@@ -140,17 +183,43 @@ class Runner:
             self.arena = aligned_words(-(-size // 8) + 8)
         return self.arena
 
+    @property
+    def kernels(self) -> list[CpuKernel]:
+        """What was compiled; where sizes are tuned, for all that have been bound."""
+        found: dict[tuple[str, str], CpuKernel] = {}
+        for kernel in (k for c in self._compiled.values() for k in c.kernels):
+            found.setdefault(kernel.text.key, kernel)
+        return list(found.values())
+
     def bind(self, sizes: Mapping[str, int]) -> Bound:
-        """Plan memory and fill the tables for these sizes."""
-        return Bound(self, sizes)
+        """Plan memory and fill the tables for these sizes; tune for them if asked."""
+        return Bound(self, sizes, self._tuned(sizes))
+
+    def _tuned(self, sizes: Mapping[str, int]) -> Compiled:
+        given = next(iter(self._compiled.values()))
+        if self._tuner is None or self._compiler is None:
+            return given
+        program, decisions = self._tuner.tuned(self.program, sizes)
+        self.tuning.add(sizes, decisions)
+        key = _schedules(program)
+        if key not in self._compiled:
+            self._compiled[key] = self._compiler.compiled(program)
+        return self._compiled[key]
+
+
+def _schedules(program: Program) -> tuple[Schedule | None, ...]:
+    return tuple(nest.schedule for nest in program.nests)
 
 
 class Bound:
     """A program bound to sizes: tables filled, memory placed."""
 
-    def __init__(self, runner: Runner, sizes: Mapping[str, int]) -> None:
+    def __init__(
+        self, runner: Runner, sizes: Mapping[str, int], compiled: Compiled
+    ) -> None:
         self.runner = runner
-        self.program = runner.program
+        self.program = compiled.program
+        self.steps = compiled.steps
         self.sizes = dict(sizes)
         buffers = self.program.buffers
         self.shapes = {
@@ -186,7 +255,7 @@ class Bound:
             start = self.arena.offsets.get(name)
             return None if start is None else (start, start + self.nbytes[name])
 
-        words = {id(task): words for task, _, words in self.runner.steps}
+        words = {id(task): words for task, _, words in self.steps}
 
         def room(nest: Nest) -> TileRoom:
             return TileRoom(nest, self.program, self.sizes, words[id(nest)])
@@ -195,11 +264,11 @@ class Bound:
 
     def _sharing(self, limit: int) -> Sharing:
         """Return what decides what a team shares, by the time of each task."""
-        tasks = [task for task, _, _ in self.runner.steps]
+        tasks = [task for task, _, _ in self.steps]
         # Nests of one kernel and of equal sizes, as equal layers have, take as long.
         known: dict[object, float] = {}
         work = {}
-        for task, kernel, words in self.runner.steps:
+        for task, kernel, words in self.steps:
             sizes = tuple(
                 self.shapes[str(w.value)] if w.kind == "buffer" else w.value
                 for w in words
@@ -217,7 +286,7 @@ class Bound:
 
     def _place(self) -> None:
         """Lay out the arena, each thread's scratch, and the tables."""
-        steps = self.runner.steps
+        steps = self.steps
         tiled = [
             TileRoom(s, self.program, self.sizes, w)
             for s, _, w in steps
@@ -272,8 +341,7 @@ class Bound:
         def number(size: Size) -> int:
             return evaluate(size, self.sizes)
 
-        steps = self.runner.steps
-        threads = self.team.nt
+        steps, threads = self.steps, self.team.nt
         self._table = Table(self._body, steps, word, self._address, number, threads)
         self.team.bind(self._table.rows, len(self._table))
         self._entries = self._ways_in()
@@ -365,6 +433,10 @@ class Bound:
                 words[at] = 0
                 raise calls.failure(call)
         return list(out)
+
+    def again(self) -> None:
+        """Run a step again, on the arrays of the last one."""
+        self.team.run()
 
     def _new_outputs(self) -> list[Array]:
         return list(map(np.empty, self._output_shapes, self._output_dtypes))

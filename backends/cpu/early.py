@@ -24,7 +24,7 @@ from graphc.backends.cpu.prelude.gemm_ir import LINES
 from graphc.backends.cpu.writer import Writer
 from graphc.backends.shared.blocks import times
 from graphc.ir.dims import Size
-from graphc.ir.program import Phase
+from graphc.ir.program import Nest, Phase, Program
 from graphc.ir.scalar import Expr, Load, axes_of, load, walk
 from graphc.passes.widen import work_of
 
@@ -33,13 +33,13 @@ from graphc.passes.widen import work_of
 SOON, LATE, ROWS = 512, 8192, 4
 
 
-def past(writer: Writer) -> frozenset[str]:
+def past(nest: Nest, program: Program) -> frozenset[str]:
     """Return the buffer that a nest may write past the caches, if there is one.
 
     Lines of several streams, or filled in turns with reads of rows, leave the few
     buffers that a processor has for them before they are whole.
     """
-    nest, root = writer.nest, writer.program.root
+    root = program.root
     read = {root(n) for n in nest.reads}
     if len(nest.writes) != 1 or any(p.reduces for p in nest.phases):
         return frozenset()

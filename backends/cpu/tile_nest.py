@@ -574,10 +574,10 @@ class TileNest:
                 w.define(self.sum.name, self.sum.name)
                 for phase in self._later:
                     reads = [e for e in walk(*phase.roots) if isinstance(e, Load)]
-                    read = w.early = below.early([(e.buffer, e.args) for e in reads])
+                    asked = w.early = below.early([(e.buffer, e.args) for e in reads])
                     values = [(s, w.vector(s.value)) for s in phase.stores]
                     made = below.early([(s.buffer, s.index) for s in phase.stores])
-                    w.early = {n: how for n, how in made.items() if n not in read}
+                    w.early = {n: how for n, how in made.items() if n not in asked}
                     for s, _ in values:
                         w.store(s.buffer, s.index, s.value)
                 w.axis, w.early = "", {}

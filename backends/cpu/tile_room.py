@@ -15,7 +15,7 @@ from graphc.backends.cpu.tile_spread import Spread, spread_of
 from graphc.backends.cpu.tile_windows import DEEP, has_pieces, lies, tile_roles
 from graphc.backends.shared.arguments import Argument
 from graphc.ir.dims import Size, evaluate, product
-from graphc.ir.program import LoopAxis, Nest, Program
+from graphc.ir.program import LoopAxis, Nest, Program, Schedule
 from graphc.passes.contraction import Contraction, merged, steps
 
 Array = np.ndarray[Any, Any]
@@ -106,18 +106,35 @@ class TileRoom:
         _, n, _ = self.mnk
         return min(-(-n // self._lanes) * self._lanes, self.shape.columns)
 
+    @property
+    def _chosen(self) -> Schedule:
+        """What its schedule says; of choices that are left to sizes, None."""
+        assert self.nest.schedule is not None
+        return self.nest.schedule
+
     @cached_property
-    def packs_b(self) -> bool:
-        """Whether panels of the second operand are copied."""
+    def must_copy_b(self) -> bool:
+        """Whether a tile cannot read the second operand as it lies."""
         x = self.roles
         if gathers(x.b, x.columns, x):
             return True
         across = merged(steps(x.b, x.columns, x.program))
         assert across is not None
-        step, dtype = self._number(across), x.b.dtype.name
-        if step == 1 and self.mnk[1] % self.shape.lanes == 0 and self._is_near:
+        m, n, _ = self.mnk
+        whole = m <= 1 or n % self.shape.lanes == 0
+        return self._number(across) != 1 or not whole
+
+    @cached_property
+    def packs_b(self) -> bool:
+        """Whether panels of the second operand are copied."""
+        if self.must_copy_b:
+            return True
+        if self._chosen.copies_b is not None:
+            return self._chosen.copies_b
+        if self._is_near:
             return False
-        return gemm.should_pack_b(*self.mnk, step, dtype, lines_up=self.lines_up)
+        dtype = self.roles.b.dtype.name
+        return gemm.should_pack_b(*self.mnk, 1, dtype, lines_up=self.lines_up)
 
     @cached_property
     def lines_up(self) -> bool:
@@ -155,10 +172,23 @@ class TileRoom:
         x, (m, n, k) = self.roles, self.mnk
         if gathers(x.a, (x.row,), x):
             return True
+        if not self.may_copy_a:
+            return False
+        if self._chosen.copies_a is not None:
+            return self._chosen.copies_a
         deep = merged(steps(x.a, x.depth, self.program))
         assert deep is not None
         worth = gemm.should_pack_a(m, n, self._number(deep), x.a.dtype.name)
         return worth and m * k * x.a.dtype.itemsize <= TURNED_BYTES
+
+    @cached_property
+    def may_copy_a(self) -> bool:
+        """Whether rows of the first operand, which lies in a matrix, are no neighbours.
+
+        Where they are, a copy is the same again.
+        """
+        deep = merged(steps(self.roles.a, self.roles.depth, self.program))
+        return deep is not None and self._number(deep) != 1
 
     def rowwise(self, threads: int) -> bool:
         """Decide whether threads divide the rows rather than the panels.
@@ -167,7 +197,11 @@ class TileRoom:
         all panels, which costs as much as 8 rows.
         """
         m, n, _ = self.mnk
-        return m >= max(n, ROWS * threads) and may_divide_rows(self.roles)
+        if m < 1 or not may_divide_rows(self.roles):
+            return False
+        if self._chosen.by_rows is not None:
+            return self._chosen.by_rows
+        return m >= max(n, ROWS * threads)
 
     @cached_property
     def layers(self) -> int:
@@ -254,8 +288,7 @@ class TileRoom:
     @property
     def _lanes(self) -> int:
         """What the kernel rounds lengths up to."""
-        assert self.nest.schedule is not None
-        return self.nest.schedule.lanes
+        return self._chosen.lanes
 
     @property
     def _framed(self) -> int:

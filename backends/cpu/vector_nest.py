@@ -73,7 +73,7 @@ class VectorNest:
             self._phases()
             return
         if self.far == "stream":
-            w.past = past(w)
+            w.past = past(w.nest, w.program)
         self._points()
         if w.past:
             w.line(f"{w.use('drain')}()")

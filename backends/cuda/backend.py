@@ -30,6 +30,7 @@ from graphc.backends.cuda.nest import Launch
 from graphc.backends.shared.arguments import Argument
 from graphc.backends.shared.costs import bytes_of, flops_of
 from graphc.backends.shared.files import load_module
+from graphc.backends.shared.tuning import Tuning
 from graphc.errors import CompileError
 from graphc.ir.dims import evaluate
 from graphc.ir.graph import Graph
@@ -126,6 +127,7 @@ class Runner:
         states: Sequence[Any],
     ) -> None:
         self.program = program
+        self.tuning = Tuning()  # nothing is
         self.kernels = kernels
         self.launches = nested(program.body, iter(steps))
         self.states = states

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from graphc.backends.reference.interpreter import run_graph
+from graphc.backends.shared.tuning import Tuning
 from graphc.ir.graph import Graph
 from graphc.ir.program import Program
 from graphc.ir.program.memory import Arena
@@ -46,8 +47,10 @@ class _Bound:
 @dataclass
 class _Runner:
     graph: Graph
+    program: Program
     states: Sequence[Any]
     kernels: Sequence[Any] = ()
+    tuning: Tuning = field(default_factory=Tuning)
 
     def bind(self, sizes: Mapping[str, int]) -> _Bound:
         return _Bound(self.graph, self.states, sizes, Arena(0, {}, 0))
@@ -61,4 +64,4 @@ class ReferenceBackend:
 
     def build(self, graph: Graph, program: Program, states: Sequence[Any]) -> _Runner:
         """Return the interpreter of the final graph."""
-        return _Runner(graph, states)
+        return _Runner(graph, program, states)

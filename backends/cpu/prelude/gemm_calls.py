@@ -127,9 +127,9 @@ def tile(typing, table, c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, adds, line
 
 
 @intrinsic
-def tile_rows(
+def tile_rows(  # type: ignore[no-untyped-def]
     typing, table, c, sc, a, across, deep, rows, b, sb_k, k, cols, adds, lines
-):  # type: ignore[no-untyped-def]
+):
     """Compute a tile whose rows lie where two tables of offsets say.
 
     Math:    c[i sc + j] (+)= sum_p a[across[i] + deep[p]] b[p sb_k + j],
@@ -164,9 +164,9 @@ def line_table(typing):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def tile_columns(
+def tile_columns(  # type: ignore[no-untyped-def]
     typing, table, c, sc, a, sa_i, sa_k, rows, b, deep, k, cols, adds, lines
-):  # type: ignore[no-untyped-def]
+):
     """Compute a tile of whose columns each row lies where a table of offsets says.
 
     Math:    c[i sc + j] (+)= sum_p a[i sa_i + p sa_k] b[deep[p] + j],

@@ -150,7 +150,9 @@ class Schedule:
     points: how many points, each a row, are computed side by side.
     far: "ahead" for a nest that should ask early for what it reads, as it touches more
     than near caches hold; "stream" if it is more than all hold. Of a contraction that
-    is its epilogue.
+    is its epilogue. copies_a, copies_b: of a tiled nest, where the operands leave it
+    open, whether rows of the first, panels of the second are copied; by_rows: whether
+    threads divide the rows. None: as a backend decides when sizes are bound.
     """
 
     strategy: str = "vector"
@@ -162,6 +164,9 @@ class Schedule:
     vectors: int = 1
     points: int = 1
     far: str = ""
+    copies_a: bool | None = None
+    copies_b: bool | None = None
+    by_rows: bool | None = None
 
 
 @dataclass(frozen=True)

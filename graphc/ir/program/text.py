@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from graphc.ir.program.program import (
     Barrier,
@@ -15,6 +15,7 @@ from graphc.ir.program.program import (
     Phase,
     Program,
     Reduce,
+    Schedule,
     Statement,
     Store,
     Task,
@@ -101,12 +102,21 @@ def nest_lines(
         parts.append(f"x{s.lanes}")
         several = f"{s.vectors} at once" if s.vectors > 1 else ""
         rows = f"{s.points} rows" if s.points > 1 else ""
-        notes = [several, rows, "" if s.parallel else "serial", s.far]
+        notes = [several, rows, "" if s.parallel else "serial", s.far, *_tiles(s)]
         how = f" {{{', '.join([' '.join(parts), *filter(None, notes)])}}}"
     lines = [f"{pad}nest {nest.name} ({axes}){how}{_note(nest)}"]
     for phase in nest.phases:
         lines += _phase(nest, phase, pad + "  ")
     return lines
+
+
+def _tiles(s: Schedule) -> Iterator[str]:
+    """Yield what a schedule says of the operands of tiles."""
+    for name, copied in (("a", s.copies_a), ("b", s.copies_b)):
+        if copied is not None:
+            yield f"{name} copied" if copied else f"{name} in place"
+    if s.by_rows is not None:
+        yield "divided by rows" if s.by_rows else "divided by panels"
 
 
 def renamed(nest: Nest, names: Mapping[str, str]) -> Nest:

@@ -36,7 +36,7 @@ def room_of(step: gc.Step, threads: int) -> dict[str, int]:
 
 def tile_room(step: gc.Step, sizes: dict[str, int]) -> TileRoom:
     """Return what decides about the scratch of its only nest."""
-    ((_, _, words),) = step.runner.steps
+    ((_, _, words),) = step.runner.bind(sizes).steps
     return TileRoom(nest_of(step), step.runner.program, sizes, words)
 
 
@@ -203,7 +203,7 @@ def test_a_loop_that_keeps_its_panels_has_room_for_the_whole_depth() -> None:
         step = gc.compile([x, w], made, threads=threads)
         rooms = [
             TileRoom(task, step.runner.program, {}, words)
-            for task, _, words in step.runner.steps
+            for task, _, words in step.runner.bind({}).steps
             if isinstance(task, Nest) and task.is_tiled
         ]
         assert [(room.packs_a, room.layers) for room in rooms] == [(True, 1)]
