@@ -44,7 +44,6 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from graphc.backends.cpu.early import Below
-from graphc.backends.cpu.prelude import gemm
 from graphc.backends.cpu.tile_forms import (
     gathers,
     may_be_layered,
@@ -217,10 +216,8 @@ class TileNest:
             pieces = ["runs"] * runs + ["turned"] * turned
         else:
             sizes = (columns, x.row.extent) if self.swapped else (x.row.extent, columns)
-            pieces = tile_pieces(*sizes, dtype, copied=self.windows)
-            if self.below.noted:
-                whole = f"x{gemm.shape(dtype).vectors}"
-                pieces = [p + "_asking" * p.endswith(whole) for p in pieces]
+            asks = bool(self.below.noted)
+            pieces = tile_pieces(*sizes, dtype, copied=self.windows, asks=asks)
         value = " ".join((which, dtype, *pieces))
         self.w.arguments.special("routine", name, value)
 

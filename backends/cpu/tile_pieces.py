@@ -15,11 +15,17 @@ from graphc.ir.dims import Size
 
 
 def tile_pieces(
-    rows: Size, columns: Size, dtype: str, *, copied: bool = False
+    rows: Size,
+    columns: Size,
+    dtype: str,
+    *,
+    copied: bool = False,
+    asks: bool = False,
 ) -> list[str]:
     """Return the tiles of a product, as HxV.
 
     copied: whether panels are always copied, so that a single row has no wider ones.
+    asks: whether those of whole columns ask for what comes behind them.
     Example:
         >>> tile_pieces(1, 1, "float32"), tile_pieces(0, 1, "float32")
         (['1x1'], [])
@@ -30,7 +36,9 @@ def tile_pieces(
     for height in _heights(rows, shape.rows):
         spans = [shape.columns] + [shape.row_columns] * (single and height == 1)
         for span in spans:
-            found |= {f"{height}x{v}" for v in _vectors(columns, span, shape)}
+            for v in _vectors(columns, span, shape):
+                asking = "_asking" * (asks and v == shape.vectors)
+                found.add(f"{height}x{v}{asking}")
     return sorted(found)
 
 
