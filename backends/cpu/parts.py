@@ -61,8 +61,13 @@ class Parting:
             group, end = self._group(body, i)
             count = self._count(group)
             if count:
+                # A barrier within also parted what is before from what comes behind.
+                if found and not isinstance(found[-1], Barrier):
+                    found.append(Barrier())
                 found.append(Parts(count, tuple(group)))
                 i = end
+                if i < len(body) and not isinstance(body[i], Barrier):
+                    found.append(Barrier())
             else:
                 found.append(body[i])
                 i += 1

@@ -11,6 +11,7 @@ import graphc as gc
 from graphc.backends.cpu import pace
 from graphc.backends.cpu.parts import Parting, Parts
 from graphc.backends.cpu.prelude import team
+from graphc.ir.program import Barrier
 
 needs_two = pytest.mark.skipif(team.threads() < 2, reason="one thread is all there is")
 
@@ -140,3 +141,17 @@ def test_memory_that_is_given_twice_keeps_nests_apart(eager: None) -> None:
     body = mixed.body(bound.program.body)
     longest = max((len(s.body) for s in body if isinstance(s, Parts)), default=0)
     assert longest < len(parts.body)
+
+
+def test_what_stands_beside_parts_waits_for_them(eager: None) -> None:
+    """The barriers that parts do without were those of their neighbours too."""
+    x, w = gc.input("x", (8, 16, 16)), gc.input("w", (8, 16, 16))
+    y = x @ w
+    step = gc.compile([x, w], [gc.softmax(y) @ w, gc.sum(y, axis=0) @ w], threads=1)
+    step(*numbers((8, 16, 16), (8, 16, 16)))
+    (bound,) = step._bound.values()
+    body = bound._body
+    (place,) = (i for i, s in enumerate(body) if isinstance(s, Parts))
+    beside = body[max(place - 1, 0) : place] + body[place + 1 : place + 2]
+    assert len(body) > 1
+    assert all(isinstance(s, Barrier) for s in beside)
