@@ -54,6 +54,26 @@ go.on:
   ret void
 }}
 
+; Wait until a count has come to %goal.
+define internal void @await(ptr %pool, ptr %count, i64 %goal) alwaysinline {{
+entry:
+  br label %look
+
+look:
+  %turn = phi i64 [ 0, %entry ], [ %turn.next, %again ]
+  %now = load atomic i64, ptr %count acquire, align 8
+  %early = icmp slt i64 %now, %goal
+  br i1 %early, label %again, label %done
+
+again:
+  call void @wait(ptr %pool, ptr %count, i64 %now, i64 %turn)
+  %turn.next = add i64 %turn, 1
+  br label %look
+
+done:
+  ret void
+}}
+
 {rest}
 
 {entry}
@@ -102,25 +122,18 @@ barrier:                                      ; all shares count up to %goal
   %before = atomicrmw add ptr %count, i64 1 seq_cst
   %arrived = add i64 %before, 1
   %last = icmp eq i64 %arrived, %goal
-  br i1 %last, label %release, label %look
+  br i1 %last, label %release, label %early
 
 release:
   call void @wake(ptr %count)
   br label %work
 
-look:
-  %spins = phi i64 [ 0, %barrier ], [ %spins.next, %again ]
-  %now = load atomic i64, ptr %count acquire, align 8
-  %early = icmp slt i64 %now, %goal
-  br i1 %early, label %again, label %work
-
-again:
-  call void @wait(ptr %pool, ptr %count, i64 %now, i64 %spins)
-  %spins.next = add i64 %spins, 1
-  br label %look
+early:
+  call void @await(ptr %pool, ptr %count, i64 %goal)
+  br label %work
 
 work:
-  %passed.now = phi i64 [ %passed, %begin ], [ %goal, %look ], [ %goal, %release ]
+  %passed.now = phi i64 [ %passed, %begin ], [ %goal, %early ], [ %goal, %release ]
   %code = call i64 @word(ptr %here, i64 0)
   %args.first = call i64 @word(ptr %here, i64 8)
   %args.step = call i64 @word(ptr %here, i64 56)
@@ -282,20 +295,7 @@ parallel:
   call void @call_up(ptr %pool, i64 %nt, ptr %team)
   call void @rows(ptr %team, i64 0, i64 %nt)
   %others = sub i64 %nt, 1
-  br label %look
-
-look:
-  %turn = phi i64 [ 0, %parallel ], [ %turn.next, %again ]
-  %now = load atomic i64, ptr %done acquire, align 8
-  %early = icmp slt i64 %now, %others
-  br i1 %early, label %again, label %end
-
-again:
-  call void @wait(ptr %pool, ptr %done, i64 %now, i64 %turn)
-  %turn.next = add i64 %turn, 1
-  br label %look
-
-end:
+  call void @await(ptr %pool, ptr %done, i64 %others)
   store atomic i64 0, ptr %busy release, align 8
   ret i64 0
 }}
