@@ -238,6 +238,11 @@ class Bound:
         self._output_shapes = [self.shapes[n] for n in program.outputs]
         self._output_dtypes = [buffers[n].dtype.numpy for n in program.outputs]
         limit = threads() if runner.limit is None else min(threads(), runner.limit)
+        self._tiled = {
+            id(s): TileRoom(s, self.program, self.sizes, w)
+            for s, _, w in self.steps
+            if isinstance(s, Nest) and s.is_tiled
+        }
         body = self._parting(limit).body(program.body)
         self._body: Sequence[Shared] = body
         saved = -1.0
@@ -255,12 +260,7 @@ class Bound:
             start = self.arena.offsets.get(name)
             return None if start is None else (start, start + self.nbytes[name])
 
-        words = {id(task): words for task, _, words in self.steps}
-
-        def room(nest: Nest) -> TileRoom:
-            return TileRoom(nest, self.program, self.sizes, words[id(nest)])
-
-        return Parting(self.program, self.sizes, limit, room, place)
+        return Parting(self.program, self.sizes, limit, self._tiled, place)
 
     def _sharing(self, limit: int) -> Sharing:
         """Return what decides what a team shares, by the time of each task."""
@@ -287,13 +287,7 @@ class Bound:
     def _place(self) -> None:
         """Lay out the arena, each thread's scratch, and the tables."""
         steps = self.steps
-        tiled = [
-            TileRoom(s, self.program, self.sizes, w)
-            for s, _, w in steps
-            if isinstance(s, Nest) and s.is_tiled
-        ]
-        self._tiled = {id(room.nest): room for room in tiled}
-        self._kept = {id(room.nest): 0 for room in tiled if room.keeps()}
+        self._kept = {nest: 0 for nest, room in self._tiled.items() if room.keeps()}
         # One thread alone must not reach into what others keep.
         threads = 1 if self._kept else self.team.nt
         self._rooms = {

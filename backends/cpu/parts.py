@@ -43,14 +43,14 @@ class Parts:
 class Parting:
     """Finds such nests for bound sizes.
 
-    room: a tiled nest's. place: the first byte of a buffer's memory and the one past
-    its last, None for memory that is the buffer's alone.
+    rooms: of tiled nests, by their ids. place: the first byte of a buffer's memory and
+    the one past its last, None for memory that is the buffer's alone.
     """
 
     program: Program
     sizes: Mapping[str, int]
     threads: int
-    room: Callable[[Nest], TileRoom]
+    rooms: Mapping[int, TileRoom]
     place: Callable[[str], tuple[int, int] | None]
 
     def body(self, body: Sequence[Statement]) -> tuple[Statement | Parts, ...]:
@@ -123,7 +123,7 @@ class Parting:
             return 0
         first = nest.axes[0]
         if schedule.strategy == "tile":
-            room = self.room(nest)
+            room = self.rooms[id(nest)]
             by_rows = room.rowwise(self.threads)
             if by_rows or swaps(room.roles, room.shape.columns):
                 return 0

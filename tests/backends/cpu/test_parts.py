@@ -137,7 +137,7 @@ def test_memory_that_is_given_twice_keeps_nests_apart(eager: None) -> None:
     temps = sorted(written & set(bound.arena.offsets))
     assert len(temps) > 1
     places = {name: (64 * i, 64 * i + 4096) for i, name in enumerate(temps)}
-    mixed = Parting(whole.program, whole.sizes, 1, whole.room, places.get)
+    mixed = Parting(whole.program, whole.sizes, 1, whole.rooms, places.get)
     body = mixed.body(bound.program.body)
     longest = max((len(s.body) for s in body if isinstance(s, Parts)), default=0)
     assert longest < len(parts.body)
