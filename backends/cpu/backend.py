@@ -447,13 +447,10 @@ class Bound:
             return None
         if out is None:
             found = self._new_outputs()
-            code = own.enter(*inputs, *found)
-        else:
-            found = list(out)
-            if len(found) != len(self._output_shapes):
-                return None
-            code = given.enter(*inputs, *found)
-        return None if code < 0 else found
+            return None if own.enter(*inputs, *found) < 0 else found
+        if len(out) != len(self._output_shapes):
+            return None
+        return None if given.enter(*inputs, *out) < 0 else list(out)
 
 
 def aligned_copy(value: Array) -> Array:
