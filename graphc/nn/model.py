@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -235,15 +235,26 @@ class Sequential(Layer):
         *,
         backend: str = "cpu",
         passes: str | Sequence[str] = "default",
+        threads: int | None = None,
+        check: bool = False,
+        tune: bool | Literal["replay"] = False,
     ) -> None:
         """Say how to train: optimiser, loss and metrics, by name or as objects.
 
-        backend, passes: as for `graphc.compile`. Compiling again keeps the weights;
-        an optimiser named by a text starts anew.
+        backend, passes, threads, check, tune: as for `graphc.compile`, which makes the
+        steps when data come. Compiling again keeps the weights; an optimiser named by a
+        text starts anew.
 
         Raises:  ArgumentError for an unknown name, listing the known ones.
         """
-        self.trainer.compile(optimizer, loss, metrics, backend, passes)
+        options = {
+            "backend": backend,
+            "passes": passes,
+            "threads": threads,
+            "check": check,
+            "tune": tune,
+        }
+        self.trainer.compile(optimizer, loss, metrics, options)
 
     def fit(
         self,

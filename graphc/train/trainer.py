@@ -8,7 +8,7 @@ so a ragged last batch compiles nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -41,13 +41,12 @@ SILENT = Progress(1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What `compile` said."""
+    """What `compile` said; options: those of `graphc.compile`."""
 
     optimizer: Optimizer
     loss: losses.Loss
     metrics: dict[str, metrics.Metric]
-    backend: str
-    passes: str | Sequence[str]
+    options: Mapping[str, Any]
 
     @property
     def names(self) -> list[str]:
@@ -77,8 +76,7 @@ class ModelTrainer:
         optimizer: str | Optimizer,
         loss: str | losses.Loss | None,
         metric_list: Sequence[str | metrics.Metric] | None,
-        backend: str,
-        passes: str | Sequence[str],
+        options: Mapping[str, Any],
     ) -> None:
         """Take the settings; steps are compiled when data come."""
         if loss is None:
@@ -97,9 +95,7 @@ class ModelTrainer:
                 where=here().quoted,
                 help='no metric may be named "loss"; give functions other names',
             )
-        self.settings = Settings(
-            optim.get(optimizer), losses.get(loss), named, backend, passes
-        )
+        self.settings = Settings(optim.get(optimizer), losses.get(loss), named, options)
         self._steps.clear()
         self._random = np.random.default_rng(self.model.seed)
 
@@ -262,11 +258,8 @@ class ModelTrainer:
     def _make_step(self, mode: str, data: Data) -> Executable:
         x = _declare("x", data.x)
         if mode == "predict":
-            backend = self.settings.backend if self.settings else "cpu"
-            passes = self.settings.passes if self.settings else "default"
-            return compile(
-                [x], self.model(x), backend=backend, passes=passes, name="predict_step"
-            )
+            options = self.settings.options if self.settings else {}
+            return compile([x], self.model(x), name="predict_step", **options)
         settings = self._compiled(mode)
         y = _declare("y", data.y)
         predicted = self.model(x, training=mode == "train")
@@ -281,9 +274,8 @@ class ModelTrainer:
             [x, y],
             measured,
             updates,
-            backend=settings.backend,
-            passes=settings.passes,
             name=f"{mode}_step",
+            **settings.options,
         )
 
     # --- files --------------------------------------------------------------------
