@@ -111,7 +111,9 @@ class TileNest:
         mine = f"{' * '.join([*batch, 'wide'])}, tall, {self._rowwise()}, t, nt"
         w.line(f"first, last, step, from_band, to_band = divide({mine})")
         if self.by_rows:
-            w.line("passed = first * height * rowwise  # rows of the threads before")
+            w.line(f"more = {m} - tall * (height - 1)  # tiles that are so high")
+            before = f"({self._start('first')}) * rowwise"
+            w.line(f"passed = {before}  # rows of the threads before")
         if not self.windows:
             lanes = self.lanes
             whole = f"({n} + {lanes - 1}) // {lanes} * {lanes}"
@@ -217,7 +219,8 @@ class TileNest:
         else:
             sizes = (columns, x.row.extent) if self.swapped else (x.row.extent, columns)
             asks = bool(self.below.noted)
-            pieces = tile_pieces(*sizes, dtype, copied=self.windows, asks=asks)
+            copied, even = self.windows, self.by_rows
+            pieces = tile_pieces(*sizes, dtype, copied=copied, asks=asks, even=even)
         value = " ".join((which, dtype, *pieces))
         self.w.arguments.special("routine", name, value)
 
@@ -325,9 +328,16 @@ class TileNest:
     def _row_of_a(self) -> str:
         return "(row - passed) * a_row" if self.by_rows else "row * a_row"
 
+    def _start(self, v: str) -> str:
+        """Return where a tile begins. Of matrices they are as even as they can be."""
+        return f"{v} * height" + f" - max({v} - more, 0)" * self.by_rows
+
     def _rows(self) -> None:
-        self.w.line("row = v * height")
-        self.w.line(f"rows = min(height, {self.m} - row)")
+        self.w.line(f"row = {self._start('v')}")
+        if self.by_rows:
+            self.w.line("rows = height - min(max(v + 1 - more, 0), 1)")
+        else:
+            self.w.line(f"rows = min(height, {self.m} - row)")
 
     def _frame(self, fresh: str) -> None:
         """Write the copy of what windows move over, if it has zeros around it."""
@@ -435,7 +445,7 @@ class TileNest:
         if self.by_rows:
             begin = self._on_top(times("passed", across), deep)
             begin = begin if base == "0" else f"{base} + {begin}"
-            rows = f"min(last * height, {self.m}) - passed"
+            rows = f"min({self._start('last')}, {self.m}) - passed"
         else:
             begin, rows = base, self.m
         copy = f"turned, {length}, at({pointer}, {begin}), {across}, {deep}"
