@@ -40,7 +40,8 @@ GRAPH_PASSES: tuple[str, ...] = (
 )
 PROGRAM_PASSES: tuple[str, ...] = (
     "lower",  # one nest for each node or group
-    "frame",  # right after: each padding is still a nest of its own axes
+    "pick",  # right after: fewer sums, and fewer reads for all that follows
+    "frame",  # before coalesce: each padding is still a nest of its own axes
     "coalesce",  # before lanes are chosen: rows of ten would fill no vector
     "schedule",  # which axis runs along lanes, which contractions are tiled
     "unroll-jam",  # by what the lanes leave: points that share reads in one
@@ -52,6 +53,7 @@ PROGRAM_PASSES: tuple[str, ...] = (
     "plan-memory",  # lifetimes end at barriers
 )
 OPTIONAL = (
+    "pick",
     "frame",
     "coalesce",
     "unroll-jam",

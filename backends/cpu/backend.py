@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import Any, Literal, NoReturn
 
 import numpy as np
@@ -23,10 +24,11 @@ from graphc.backends.cpu.kernels import CpuKernel
 from graphc.backends.cpu.machine import target
 from graphc.backends.cpu.module import write_module
 from graphc.backends.cpu.parts import Parting
-from graphc.backends.cpu.prelude import driver, gemm, native
+from graphc.backends.cpu.prelude import driver, gemm, layout, native
 from graphc.backends.cpu.prelude.layout import aligned_words
 from graphc.backends.cpu.prelude.team import Entry, Team, threads
 from graphc.backends.cpu.sharing import Shared, Sharing, Waits
+from graphc.backends.cpu.strips import Strip, Stripping, Strips
 from graphc.backends.cpu.table import Step, Table, check_depth, is_shared
 from graphc.backends.cpu.tile_room import TileRoom
 from graphc.backends.cpu.tuner import Tuner
@@ -247,20 +249,34 @@ class Bound:
         self._body: Sequence[Shared] = body
         saved = -1.0
         if limit > 1:
-            saved, self._body = self._sharing(limit).saved(body)
+            strips = self._stripping(limit).body(body)
+            saved, self._body = self._sharing(limit).saved(strips)
         self.team = Team(limit if saved > pace.TEAM else 1)
         if self.team.nt == 1:
             self._body = body
+        self._strips = [s for s in self._body if isinstance(s, Strips)]
+        self._whole: dict[int, int] = {}  # the nest that one of fewer rows is of
+        for strip in (x for s in self._strips for x in s.strips):
+            for nest, _, words in strip.steps:
+                self._whole[id(nest)] = id(strip.whole[id(nest)])
+                if isinstance(nest, Nest) and nest.is_tiled:
+                    room = TileRoom(nest, self.program, self.sizes, words)
+                    self._tiled[id(nest)] = room
         self._place()
 
     def _parting(self, limit: int) -> Parting:
         """Return what finds nests to be run part by part."""
+        return Parting(self.program, self.sizes, limit, self._tiled, self._span)
 
-        def place(name: str) -> tuple[int, int] | None:
-            start = self.arena.offsets.get(name)
-            return None if start is None else (start, start + self.nbytes[name])
+    def _stripping(self, limit: int) -> Stripping:
+        """Return what finds loops to be run strip by strip."""
+        program, rooms = self.program, self._tiled
+        return Stripping(program, self.sizes, limit, self.steps, rooms, self._span)
 
-        return Parting(self.program, self.sizes, limit, self._tiled, place)
+    def _span(self, name: str) -> tuple[int, int] | None:
+        """Return where a buffer begins and ends in the arena, if it lies there."""
+        start = self.arena.offsets.get(name)
+        return None if start is None else (start, start + self.nbytes[name])
 
     def _sharing(self, limit: int) -> Sharing:
         """Return what decides what a team shares, by the time of each task."""
@@ -287,21 +303,30 @@ class Bound:
     def _place(self) -> None:
         """Lay out the arena, each thread's scratch, and the tables."""
         steps = self.steps
-        self._kept = {nest: 0 for nest, room in self._tiled.items() if room.keeps()}
+        self._kept = {
+            nest: 0
+            for nest, room in self._tiled.items()
+            if nest not in self._whole and room.keeps()
+        }
         # One thread alone must not reach into what others keep.
         threads = 1 if self._kept else self.team.nt
         self._rooms = {
-            nest: room.rooms(nest in self._kept, threads)
+            nest: room.rooms(
+                self._whole.get(nest, nest) in self._kept,
+                1 if nest in self._whole else threads,
+            )
             for nest, room in self._tiled.items()
         }
-        scratch = max((self._scratch(s) for s, _, _ in steps), default=0)
+        each = [s.steps for x in self._strips for s in x.strips]
+        scratch = max((self._scratch(s) for s, _, _ in chain(steps, *each)), default=0)
         # Behind what each task may use, panels that stay from turn to turn of a loop.
         for nest in self._kept:
             self._kept[nest] = scratch
             scratch += self._tiled[nest].panels
         self._scratch_size = -(-scratch // 128) * 128
         buffers = self.arena.bytes
-        self.arena = self.arena.beside(self._scratch_size * self.team.nt)
+        shares = max(self.team.nt, *(len(s.strips) for s in self._strips), 1)
+        self.arena = self.arena.beside(self._scratch_size * shares)
         self._memory = self.runner.memory(self.arena.bytes)
         base = self._memory.ctypes.data
         self._fixed: dict[str, int] = {
@@ -335,10 +360,35 @@ class Bound:
         def number(size: Size) -> int:
             return evaluate(size, self.sizes)
 
+        def strip(each: Strip, k: int) -> int:
+            return self._strip(each, scratch + k * self._scratch_size, number)
+
+        self._strip_tables: list[tuple[Array, Table]] = []
         steps, threads = self.steps, self.team.nt
-        self._table = Table(self._body, steps, word, self._address, number, threads)
+        self._table = Table(
+            self._body, steps, word, self._address, number, threads, strip
+        )
         self.team.bind(self._table.rows, len(self._table))
         self._entries = self._ways_in()
+
+    def _strip(self, strip: Strip, scratch: int, number: Callable[[Size], int]) -> int:
+        """Return the memory that tells the driver the table of a strip."""
+        memory = aligned_words(layout.TEAM_BYTES // 8 + 1)
+        cell = memory.ctypes.data + layout.TEAM_BYTES  # the number of its turn
+
+        def word(task: Task, word: Argument, at: int, own: int | None) -> int:
+            if word.kind != "buffer":
+                return self._word(task, word, scratch, at)
+            name = str(word.value)
+            if name == strip.loop.index:
+                return cell
+            return self._address(name, at) + strip.starts[id(task), name]
+
+        table = Table((strip.loop,), strip.steps, word, lambda *_: cell, number)
+        memory[layout.TABLE // 8] = table.rows.ctypes.data
+        memory[layout.N_ROWS // 8] = len(table)
+        self._strip_tables.append((memory, table))
+        return int(memory.ctypes.data)
 
     def _ways_in(self) -> tuple[Entry | None, Entry | None]:
         """Return how arrays come into the table without Python, if nothing forbids.
@@ -377,9 +427,10 @@ class Bound:
         if word.kind == "routine":
             which, dtype, *pieces = str(value).split()
             return gemm.table(which, dtype, pieces)
+        whole = self._whole.get(id(task), id(task))
         if word.kind == "scratch":
-            if word.name == "panel" and id(task) in self._kept:
-                return scratch + self._kept[id(task)]
+            if word.name == "panel" and whole in self._kept:
+                return scratch + self._kept[whole]
             for part, room in self._rooms[id(task)].items():
                 if part == word.name:
                     return scratch
@@ -389,8 +440,8 @@ class Bound:
         assert word.kind == "choice", word
         if word.name == "room":
             return self._scratch_size // task.phases[0].reduces[0].dtype.itemsize
-        kept = id(task) in self._kept
-        return self._tiled[id(task)].choice(word, kept, self.team.nt)
+        threads = self.team.nt if whole == id(task) else 1
+        return self._tiled[id(task)].choice(word, whole in self._kept, threads)
 
     def _offsets(self, word: Argument, room: TileRoom) -> int:
         """Return the address of a table of offsets; equal ones are one."""

@@ -108,14 +108,15 @@ def _vectors(place: Place, nest: Nest) -> tuple[Value, ...]:
     most = widest(nest, place.sizes)
     each = [1 << k for k in range(most.bit_length())]
     if _schedule(nest).points > 1:
-        each = [n for n in each if may_pair(scheduled(nest, {"vectors": n}))]
+        points = _schedule(nest).points
+        each = [n for n in each if may_pair(scheduled(nest, {"vectors": n}), points)]
     return _others(default, each)
 
 
 def _points(place: Place, nest: Nest) -> tuple[Value, ...]:
     default = _schedule(place.nest).points
     several = may_pair(nest) and evaluate(nest.axes[0].extent, place.sizes) > 1
-    return _others(default, [1, 2] if several else [])
+    return _others(default, [n for n in (1, 2, 4) if several and may_pair(nest, n)])
 
 
 # --- contractions on tiles ------------------------------------------------------------

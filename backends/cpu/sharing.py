@@ -26,6 +26,7 @@ from itertools import product
 from typing import cast
 
 from graphc.backends.cpu.parts import Parts
+from graphc.backends.cpu.strips import Strips
 from graphc.ir.dims import evaluate
 from graphc.ir.program import Barrier, If, Loop, Region, Statement, Task, While
 from graphc.ir.program.program import Body
@@ -35,10 +36,11 @@ from graphc.ir.program.program import Body
 class Alone:
     """Statements that the first thread of a team runs by itself, in order."""
 
-    body: tuple[Statement | Parts, ...]
+    body: tuple[Plain, ...]
 
 
-Shared = Statement | Alone | Parts
+Plain = Statement | Parts | Strips
+Shared = Plain | Alone
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class _Level:
     it is shared, while the others wait.
     """
 
-    statements: list[Statement | Parts] = field(default_factory=list)
+    statements: list[Plain] = field(default_factory=list)
     regions: dict[int, Shared] = field(default_factory=dict)  # as they are shared
     alone: float = 0.0
     shared: float = 0.0
@@ -100,14 +102,12 @@ class Sharing:
     threads: int
     waits: Waits
 
-    def saved(
-        self, body: Sequence[Statement | Parts]
-    ) -> tuple[float, tuple[Shared, ...]]:
+    def saved(self, body: Sequence[Plain]) -> tuple[float, tuple[Shared, ...]]:
         """Return what a team saves of a body's work, and what it shares of it."""
         choice, shared = self._best(body)
         return self.serial(body) - choice.cost, shared
 
-    def serial(self, body: Sequence[Statement | Parts]) -> float:
+    def serial(self, body: Sequence[Plain]) -> float:
         """Return what one thread needs for a body; for a `While`, one turn."""
         total = 0.0
         for s in body:
@@ -119,13 +119,13 @@ class Sharing:
                 total += sum(map(self.serial, s.bodies))
             elif isinstance(s, Parts):
                 total += self.serial(s.body)
+            elif isinstance(s, Strips):
+                total += self.serial((s.loop,))
             elif isinstance(s, Task):
                 total += self.work[id(s)]
         return total
 
-    def _best(
-        self, body: Sequence[Statement | Parts]
-    ) -> tuple[_Choice, tuple[Shared, ...]]:
+    def _best(self, body: Sequence[Plain]) -> tuple[_Choice, tuple[Shared, ...]]:
         """Return what a team needs for a body, and what it shares of it."""
         levels = [_Level()]
         for s in body:
@@ -136,7 +136,7 @@ class Sharing:
         choice = self._chosen(levels)
         return choice, tuple(_joined(levels, choice.alone))
 
-    def _add(self, level: _Level, s: Statement | Parts) -> None:
+    def _add(self, level: _Level, s: Plain) -> None:
         level.statements.append(s)
         one = self.serial((s,))
         level.alone += one
@@ -145,7 +145,7 @@ class Sharing:
             level.regions[id(s)] = Alone((s,)) if one < cost else inner
             level.shared += min(one, cost)
             level.lone += one if one < cost else 0.0
-        elif isinstance(s, Parts) or id(s) in self.parallel:
+        elif isinstance(s, Parts | Strips) or id(s) in self.parallel:
             level.shared += one / self.threads
         else:
             level.shared += one
@@ -204,7 +204,7 @@ class Sharing:
 def _joined(levels: Sequence[_Level], alone: Sequence[bool]) -> list[Shared]:
     """Put levels together again; those that follow each other alone are one."""
     body: list[Shared] = []
-    mine: list[Statement | Parts] = []
+    mine: list[Plain] = []
     for i, (level, by_one) in enumerate(zip(levels, alone, strict=True)):
         if by_one and mine:
             mine += [Barrier(), *level.statements]

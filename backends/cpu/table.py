@@ -13,6 +13,9 @@
       nest d             d
       nest e             e
     }                    NEXT, back to d
+    2 strips {           a row that runs tables of their own
+      loop i: 3 {...}
+    }
 
 Loops and branches are rows that lead to other rows, so a table has as many rows for
 three turns as for three thousand.
@@ -26,9 +29,10 @@ from typing import Any
 import numpy as np
 
 from graphc.backends.cpu.parts import Parts
-from graphc.backends.cpu.prelude import layout
+from graphc.backends.cpu.prelude import driver, layout
 from graphc.backends.cpu.prelude.layout import aligned_words
 from graphc.backends.cpu.sharing import Alone, Shared
+from graphc.backends.cpu.strips import Strip, Strips
 from graphc.backends.shared.arguments import Argument
 from graphc.errors import CompileError
 from graphc.ir.dims import Size
@@ -74,8 +78,8 @@ class Table:
 
     word: what a word of a task holds, given also its place in `words`, and the thread
     that it is for where each has words of its own. address: of a scalar buffer, given
-    also the place in `words` where it will stand. number: of a size. The rows are the
-    last of the words.
+    also the place in `words` where it will stand. number: of a size. strip: of the
+    memory that tells the driver a strip's table. The rows are the last of the words.
     """
 
     def __init__(
@@ -86,12 +90,14 @@ class Table:
         address: Callable[[str, int], int],
         number: Callable[[Size], int],
         threads: int = 1,
+        strip: Callable[[Strip, int], int] | None = None,
     ) -> None:
         self._steps: Iterator[Step] = iter(steps)
         self._word, self._address, self._number = word, address, number
-        self._threads = threads
+        self._threads, self._strip = threads, strip
         copied = {id(nest) for s in body if isinstance(s, Parts) for nest in s.body}
         taken = sum(len(w) * (threads if id(s) in copied else 1) for s, _, w in steps)
+        taken += sum(1 + len(s.strips) for s in body if isinstance(s, Strips))
         self._first = -(-taken // 16) * 16  # word of a row
         self._taken: list[int] = []  # what kernels take
         self._rows: list[list[int]] = []
@@ -121,6 +127,8 @@ class Table:
                 self._for_one(s)
             elif isinstance(s, Parts):
                 self._parts(s)
+            elif isinstance(s, Strips):
+                self._strips(s)
             elif isinstance(s, (Nest, Call)):
                 self._task(*next(self._steps))
             elif isinstance(s, If):
@@ -155,6 +163,17 @@ class Table:
                 self._take(task, words, thread)
         self._rows[self._row(layout.NEXT)][TARGET] = begin + 1
         self._rows[begin][TARGET] = len(self)
+
+    def _strips(self, s: Strips) -> None:
+        if self._alone:
+            self._loop(s.loop)
+            return
+        assert self._strip is not None
+        for _ in s.strips[0].steps:
+            next(self._steps)
+        self._row(0, driver.addresses()["strips"], len(self._taken))
+        self._taken.append(len(s.strips))
+        self._taken += [self._strip(each, k) for k, each in enumerate(s.strips)]
 
     def _loop(self, s: Loop) -> None:
         turns = self._number(s.count)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphc.backends.cpu.writer import walk_needed
 from graphc.ir.dims import product
-from graphc.ir.program import Loop, LoopAxis, Nest, Program
+from graphc.ir.program import Loop, LoopAxis, Nest, Phase, Program
 from graphc.ir.program.program import flat
-from graphc.ir.scalar import Load, walk
+from graphc.ir.scalar import Axis, Expr, Load, walk
 from graphc.passes.contraction import Contraction, contraction_of, merged, steps
 
 LONG = 512  # a sum that may be worth adding up in layers
@@ -36,6 +37,34 @@ def may_divide_rows(x: Contraction) -> bool:
     """Whether threads may divide the rows, and each copy but its own."""
     gathered = gathers(x.a, (x.row,), x) or gathers(x.b, x.columns, x)
     return not x.batch and not gathered
+
+
+def is_flat(x: Contraction, later: Sequence[Phase], lanes: int, columns: int) -> bool:
+    """Whether all rows of a tile lie one behind the other wherever phases touch them.
+
+    Rows of ten numbers fill ten lanes of a vector, and each waits for the row before: a
+    processor takes a masked store for one of all lanes when it looks for what a later
+    read needs. Taken as one row they are whole vectors.
+    """
+    row, column = x.row.name, x.columns[-1]
+    n = column.extent
+    narrow = isinstance(n, int) and n < columns and n % lanes != 0
+    if not narrow or not may_divide_rows(x) or len(x.columns) > 1:
+        return False
+
+    def lies(buffer: str, index: Sequence[Expr]) -> bool:
+        steps = [x.program.buffers[buffer].step(index, a) for a in (row, column.name)]
+        return steps in ([n, 1], [0, 0])
+
+    stores = [s for phase in later for s in phase.stores]
+    needed = [e for s in stores for e in walk_needed(s.value, column.name)]
+    if any(isinstance(e, Axis) for e in needed):
+        return False
+    reads = [e for e in needed if isinstance(e, Load)]
+    accesses = [(e.buffer, e.args) for e in reads] + [
+        (s.buffer, s.index) for s in stores
+    ]
+    return all(lies(buffer, index) for buffer, index in accesses)
 
 
 def swaps(x: Contraction, columns: int) -> bool:

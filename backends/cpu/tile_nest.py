@@ -46,6 +46,7 @@ from functools import cached_property
 from graphc.backends.cpu.early import Below
 from graphc.backends.cpu.tile_forms import (
     gathers,
+    is_flat,
     may_be_layered,
     may_divide_rows,
     runs_down,
@@ -111,7 +112,8 @@ class TileNest:
         mine = f"{' * '.join([*batch, 'wide'])}, tall, {self._rowwise()}, t, nt"
         w.line(f"first, last, step, from_band, to_band = divide({mine})")
         if self.by_rows:
-            w.line("passed = first * height * rowwise  # rows of the threads before")
+            w.line(f"more = {m} - tall * (height - 1)  # tiles that are so high")
+            w.line(f"passed = ({self._start('first')}) * rowwise  # by others before")
         if not self.windows:
             lanes = self.lanes
             whole = f"({n} + {lanes - 1}) // {lanes} * {lanes}"
@@ -217,7 +219,8 @@ class TileNest:
         else:
             sizes = (columns, x.row.extent) if self.swapped else (x.row.extent, columns)
             asks = bool(self.below.noted)
-            pieces = tile_pieces(*sizes, dtype, copied=self.windows, asks=asks)
+            copied, even = self.windows, self.by_rows
+            pieces = tile_pieces(*sizes, dtype, copied=copied, asks=asks, even=even)
         value = " ".join((which, dtype, *pieces))
         self.w.arguments.special("routine", name, value)
 
@@ -295,7 +298,7 @@ class TileNest:
         w = self.w
         with w.loop("for v in range(low, high):"):
             self._rows()
-            to, step = "c", str(self.columns)
+            to, step = "c", "cols" if self.flat else str(self.columns)
             if self.direct:
                 to, step = self._target(self.direct)
             elif self.in_parts:
@@ -325,9 +328,15 @@ class TileNest:
     def _row_of_a(self) -> str:
         return "(row - passed) * a_row" if self.by_rows else "row * a_row"
 
+    def _start(self, v: str) -> str:
+        """Return where a tile begins. Of matrices they are as even as they can be."""
+        return f"{v} * height" + f" - max({v} - more, 0)" * self.by_rows
+
     def _rows(self) -> None:
-        self.w.line("row = v * height")
-        self.w.line(f"rows = min(height, {self.m} - row)")
+        least = f"min(height, {self.m} - row)"
+        even = "height - min(max(v + 1 - more, 0), 1)"
+        self.w.line(f"row = {self._start('v')}")
+        self.w.line(f"rows = {even if self.by_rows else least}")
 
     def _frame(self, fresh: str) -> None:
         """Write the copy of what windows move over, if it has zeros around it."""
@@ -435,7 +444,7 @@ class TileNest:
         if self.by_rows:
             begin = self._on_top(times("passed", across), deep)
             begin = begin if base == "0" else f"{base} + {begin}"
-            rows = f"min(last * height, {self.m}) - passed"
+            rows = f"min({self._start('last')}, {self.m}) - passed"
         else:
             begin, rows = base, self.m
         copy = f"turned, {length}, at({pointer}, {begin}), {across}, {deep}"
@@ -545,12 +554,23 @@ class TileNest:
         size = self.rows, self.columns // self.lanes
         return Below(self.w, self.roles.row.name, self._later, size if noting else None)
 
+    @cached_property
+    def flat(self) -> bool:
+        """Whether the epilogue takes all rows of a tile as one."""
+        direct = self.direct or self.below.noted
+        return not direct and is_flat(self.roles, self._later, self.lanes, self.columns)
+
     def _epilogue_of_tile(self) -> None:
-        nr = self.columns
-        first = f"(v - low) * {self.rows * nr} + " if self.in_parts else ""
-        first = "slot + " if self.layered else first
-        read = f"load(c, {first}r * {nr} + q, m)"
-        self._epilogue("row", "rows", "column", "cols", read)
+        nr, w, slot = self.columns, self.w, "slot + " * self.layered
+        if not self.flat:
+            first = f"(v - low) * {self.rows * nr} + " if self.in_parts else slot
+            read = f"load(c, {first}r * {nr} + q, m)"
+            self._epilogue("row", "rows", "column", "cols", read)
+            return
+        i, j, size = self.roles.row.name, self.roles.columns[-1].name, "rows * cols"
+        with w.loop(f"for q in range(0, {size}, {self.lanes}):", i, j, mask="m"):
+            w.line(f"{i}, {j} = row, q  # the rows below are behind it")
+            self._of_sums(size, f"load(c, {slot}q, m)")
 
     def _epilogue(self, row: str, rows: str, column: str, cols: str, read: str) -> None:
         """Write what becomes of sums: rows from `row` on, columns from `column` on.
@@ -558,23 +578,27 @@ class TileNest:
         read: the text that reads those of row r, from column q on.
         """
         w, x = self.w, self.roles
-        i, j, lanes = x.row.name, x.columns[-1].name, self.lanes
-        below = self.below
-        w.use("load")
+        i, j = x.row.name, x.columns[-1].name
         with w.loop(f"for r in range({rows}):", i):
             w.line(f"{i} = r" if row == "0" else f"{i} = {row} + r")
-            with w.loop(f"for q in range(0, {cols}, {lanes}):", j, mask="m"):
+            with w.loop(f"for q in range(0, {cols}, {self.lanes}):", j, mask="m"):
                 w.line(f"{j} = q" if column == "0" else f"{j} = {column} + q")
-                w.line(f"m = mask({cols} - q, {lanes})")
-                w.axis = j
-                w.line(f"{self.sum.name} = {read}")
-                w.define(self.sum.name, self.sum.name)
-                for phase in self._later:
-                    reads = [e for e in walk(*phase.roots) if isinstance(e, Load)]
-                    asked = w.early = below.early([(e.buffer, e.args) for e in reads])
-                    values = [(s, w.vector(s.value)) for s in phase.stores]
-                    made = below.early([(s.buffer, s.index) for s in phase.stores])
-                    w.early = {n: how for n, how in made.items() if n not in asked}
-                    for s, _ in values:
-                        w.store(s.buffer, s.index, s.value)
-                w.axis, w.early = "", {}
+                self._of_sums(cols, read)
+
+    def _of_sums(self, cols: str, read: str) -> None:
+        """Write what becomes of a vector of sums, which a text reads at q of `cols`."""
+        w, below = self.w, self.below
+        w.line(f"m = mask({cols} - q, {self.lanes})")
+        w.use("load")
+        w.axis = self.roles.columns[-1].name
+        w.line(f"{self.sum.name} = {read}")
+        w.define(self.sum.name, self.sum.name)
+        for phase in self._later:
+            reads = [e for e in walk(*phase.roots) if isinstance(e, Load)]
+            asked = w.early = below.early([(e.buffer, e.args) for e in reads])
+            values = [(s, w.vector(s.value)) for s in phase.stores]
+            made = below.early([(s.buffer, s.index) for s in phase.stores])
+            w.early = {n: how for n, how in made.items() if n not in asked}
+            for s, _ in values:
+                w.store(s.buffer, s.index, s.value)
+        w.axis, w.early = "", {}

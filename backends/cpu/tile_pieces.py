@@ -21,11 +21,13 @@ def tile_pieces(
     *,
     copied: bool = False,
     asks: bool = False,
+    even: bool = False,
 ) -> list[str]:
     """Return the tiles of a product, as HxV.
 
     copied: whether panels are always copied, so that a single row has no wider ones.
-    asks: whether those of whole columns ask for what comes behind them.
+    asks: whether those of whole columns ask for what comes behind them. even: whether
+    all tiles are but a row higher than others, or all but the last equally high.
     Example:
         >>> tile_pieces(1, 1, "float32"), tile_pieces(0, 1, "float32")
         (['1x1'], [])
@@ -33,7 +35,7 @@ def tile_pieces(
     shape = gemm.shape(dtype)
     found = set()
     single = not copied and (rows == 1 or not isinstance(rows, int))
-    for height in _heights(rows, shape.rows):
+    for height in _heights(rows, shape.rows, even):
         spans = [shape.columns] + [shape.row_columns] * (single and height == 1)
         for span in spans:
             for v in _vectors(columns, span, shape):
@@ -42,15 +44,32 @@ def tile_pieces(
     return sorted(found)
 
 
-def _heights(rows: Size, most: int) -> set[int]:
-    """Return the heights of tiles, as even as they can be (see `tiling`)."""
+def _heights(rows: Size, most: int, even: bool) -> set[int]:
+    """Return the heights of tiles (see `tiling`)."""
     if not isinstance(rows, int):
         return set(range(1, most + 1))
     if rows == 0:
         return set()
     tall = -(-rows // most)
     height = -(-rows // tall)
-    return {height, rows - (tall - 1) * height}
+    return {height, rows // tall if even else rows - (tall - 1) * height}
+
+
+def with_rows(routine: str, rows: int) -> str:
+    """Return what a kernel asks for of a routine if it may be for so many rows, too.
+
+    Example:
+        >>> with_rows("tile float32 2x1", 4)
+        'tile float32 2x1 4x1'
+    """
+    which, dtype, *pieces = routine.split()
+    if not which.startswith("tile"):
+        return routine
+    widths = {piece.partition("x")[2] for piece in pieces}
+    heights = _heights(rows, gemm.shape(dtype).rows, even=True)
+    more = {f"{height}x{width}" for height in heights for width in widths}
+    more &= set(gemm.pieces(which, dtype))
+    return " ".join((which, dtype, *sorted({*pieces, *more})))
 
 
 def _vectors(columns: Size, span: int, shape: gemm.Shape) -> set[int]:

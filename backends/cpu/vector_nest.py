@@ -10,7 +10,7 @@ The lanes run along the last parallel axis (then a point is a block of that axis
 along the last axis of each phase (then a point is a row). Which threads compute
 which points changes nothing in the results: no sum crosses a point. A loop that reduces
 may take several vectors side by side: k0, k0_1, ... under masks m, m_1, ... A nest of
-long chains takes two rows side by side, i0 and i0b.
+long chains takes several rows side by side, i0 and i0b and so on.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class VectorNest:
         self.vectors = schedule.vectors
         self.axis = schedule.axis
         self.far = schedule.far
-        self.pairs = schedule.points > 1
+        self.points = schedule.points
         names = [a.name for a in self.nest.axes]
         self.across = self.axis in names  # lanes along a parallel axis
         self.w.axis = self.axis if self.across else ""
@@ -105,14 +105,14 @@ class VectorNest:
         if several:
             # A division takes as long as a vector of work: one here, no more below.
             w.decode(names, [f"max({count}, 1)" for count in counts], "first")
-        step = ", 2" if self.pairs else ""
+        step = f", {self.points}" if self.points > 1 else ""
         with w.loop(f"for u in range(first, last{step}):", *(a.name for a in outer)):
             if not several:
                 w.line(f"{names[0]} = u")
-            if self.pairs:
-                # The last row of an odd number is computed twice, to the same bits.
-                other = _other(names[0])
-                w.line(f"{other} = min(u + 1, last - 1)")
+            for k in range(1, self.points):
+                # The last row may be computed several times, to the same bits.
+                other = _other(names[0], k)
+                w.line(f"{other} = min(u + {k}, last - 1)")
                 w.blocks[-1].axes.add(other)
             if not self.across:
                 w.mask = "one"
@@ -147,22 +147,27 @@ class VectorNest:
 
     # --- rows side by side --------------------------------------------------------
 
-    def _both(self, phase: Phase) -> Phase:
-        """Return a phase that computes another row too."""
+    def _all_rows(self, phase: Phase) -> Phase:
+        """Return a phase that computes the other rows too."""
+        rows = [phase, *(self._row(phase, k) for k in range(1, self.points))]
+        return replace(
+            phase,
+            reduces=tuple(r for row in rows for r in row.reduces),
+            stores=tuple(s for row in rows for s in row.stores),
+        )
+
+    def _row(self, phase: Phase, k: int) -> Phase:
+        """Return what a phase computes of row k."""
         (row,) = (a.name for a in self.nest.axes)
 
         def change(old: Expr, _: tuple[Expr, ...]) -> Expr | None:
             if isinstance(old, Axis) and old.name == row:
-                return axis(_other(row))
-            return ref(_other(old.name), old.dtype) if isinstance(old, Ref) else None
+                return axis(_other(row, k))
+            return ref(_other(old.name, k), old.dtype) if isinstance(old, Ref) else None
 
         other = phase.mapped(lambda e: self._relabelled(e, change))
-        reduces = [replace(r, name=_other(r.name)) for r in other.reduces]
-        return replace(
-            phase,
-            reduces=(*phase.reduces, *reduces),
-            stores=(*phase.stores, *other.stores),
-        )
+        reduces = [replace(r, name=_other(r.name, k)) for r in other.reduces]
+        return replace(other, reduces=tuple(reduces))
 
     # --- vectors side by side -----------------------------------------------------
 
@@ -224,7 +229,7 @@ class VectorNest:
                 self._fill(phase)
                 continue
             vectors = self._vectors(phase)
-            rows = self._both(phase) if self.pairs else phase
+            rows = self._all_rows(phase) if self.points > 1 else phase
             copies = [
                 replace(
                     rows,
@@ -402,9 +407,9 @@ class VectorNest:
         w.define(r.name, r.name)
 
 
-def _other(name: str) -> str:
-    """Return what a local of the first row is called in the second."""
-    return f"{name}b"
+def _other(name: str, k: int) -> str:
+    """Return what a local of the first row is called in row k."""
+    return f"{name}{'abcdefgh'[k]}"
 
 
 def _at(name: str, k: int) -> str:

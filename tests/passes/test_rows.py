@@ -138,9 +138,10 @@ def test_widen_in_text(show: Any, apply_passes: Any) -> None:
 @pytest.mark.parametrize(
     ("function", "points"),
     [
-        (softmax, 2),
-        (lambda x: gc.logsumexp(x, axis=1), 2),
-        (lambda x: gc.log_softmax(x, axis=-1), 2),
+        (softmax, 4),
+        (lambda x: gc.logsumexp(x, axis=1), 4),
+        (lambda x: gc.log_softmax(x, axis=-1), 4),
+        (lambda x: gc.softmax(gc.concatenate([x, x], 1), axis=-1), 2),  # long ones
         (lambda x: gc.softmax(x, axis=0), 1),  # no rows: lanes lie side by side
         (lambda x: gc.softmax(x[:1], axis=-1), 1),  # one row
         (lambda x: gc.max(x, 1), 1),  # nothing costly
@@ -148,7 +149,7 @@ def test_widen_in_text(show: Any, apply_passes: Any) -> None:
         (lambda x: gc.exp(x) + 1.0, 1),
     ],
 )
-def test_pair_rows_takes_two_rows_where_costly_links_wait(
+def test_pair_rows_takes_several_rows_where_costly_links_wait(
     function: Any, points: int, apply_passes: Any
 ) -> None:
     before = apply_passes(f"{BEFORE},keep,widen", graph(function, ("N", 40)), WIDE)

@@ -18,7 +18,7 @@ import llvmlite.binding as llvm
 
 from . import entry, layout, native, unlocked
 
-SYMBOLS = {n: f"graphc_{n}" for n in ("run", "serve", "dismiss")}
+SYMBOLS = {n: f"graphc_{n}" for n in ("run", "strips", "serve", "dismiss")}
 
 TEXT = """
 declare i64 @PyLong_AsLongLong(ptr)
@@ -251,6 +251,34 @@ advance:
                        [ %target, %another.part ], [ %row.next, %give.parts ],
                        [ %row.behind, %no.parts ]
   br label %next
+
+done:
+  ret void
+}}
+
+; A kernel that runs tables which need nothing of each other, each as one thread would.
+; Its args are how many there are, and for each a team's memory that says where it is.
+define void @{strips}(ptr %args, i64 %t, i64 %nt) {{
+entry:
+  %count = load i64, ptr %args
+  %before.mine = mul i64 %count, %t
+  %first = udiv i64 %before.mine, %nt
+  %with.mine = add i64 %before.mine, %count
+  %end = udiv i64 %with.mine, %nt
+  br label %look
+
+look:
+  %strip = phi i64 [ %first, %entry ], [ %strip.next, %go ]
+  %strip.next = add i64 %strip, 1
+  %more = icmp slt i64 %strip, %end
+  br i1 %more, label %go, label %done
+
+go:
+  %place = getelementptr i64, ptr %args, i64 %strip.next
+  %address = load i64, ptr %place
+  %team = inttoptr i64 %address to ptr
+  call void @rows(ptr %team, i64 0, i64 1)
+  br label %look
 
 done:
   ret void

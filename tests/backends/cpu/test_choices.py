@@ -235,7 +235,7 @@ def test_nests_that_read_indices_are_not_tuned() -> None:
         {"vectors": 3},
         {"vectors": 64},
         {"vectors": True},
-        {"points": 4},
+        {"points": 3},
         {"far": "away"},
         {"far": 1},
         {"copies_b": True},

@@ -12,33 +12,41 @@ N = dim("N")
 SIZES = (0, 1, 2, 5, 6, 7, 13, 16, 17, 31, 63, 64, 65, 100, 127, 128, 129, 200)
 
 
-def asked_for(rows: int, columns: int, dtype: str, copied: bool) -> set[str]:
+def asked_for(
+    rows: int, columns: int, dtype: str, copied: bool, even: bool
+) -> set[str]:
     """Return the tiles of a product, counted one by one."""
     shape, found = gemm.shape(dtype), set()
     tall = -(-rows // shape.rows)
     height = -(-rows // max(tall, 1))
     long = rows == 1 and not copied
     span = shape.row_columns if long else shape.columns
-    for row in range(0, rows, max(height, 1)):
+    more = rows - tall * (height - 1)  # tiles so high, if all are as even as can be
+    for v in range(tall):
+        least = min(height, rows - v * height)
+        mine = height - (v >= more) if even else least
         for column in range(0, columns, span):
             cols = min(span, columns - column)
             vectors = -(-cols // shape.lanes)
             if cols > shape.columns:
                 vectors = 2 * shape.vectors
-            found.add(f"{min(height, rows - row)}x{vectors}")
+            found.add(f"{mine}x{vectors}")
     return found
 
 
+@pytest.mark.parametrize("even", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rows", SIZES)
-def test_known_sizes_need_the_tiles_that_they_ask_for(rows: int, dtype: str) -> None:
+def test_known_sizes_need_the_tiles_that_they_ask_for(
+    rows: int, dtype: str, even: bool
+) -> None:
     for columns in SIZES:
-        copied = asked_for(rows, columns, dtype, copied=True)
-        either = copied | asked_for(rows, columns, dtype, copied=False)
-        assert set(tile_pieces(rows, columns, dtype)) == either
-        assert set(tile_pieces(rows, columns, dtype, copied=True)) == copied
-        assert either <= set(tile_pieces(rows, N, dtype))
-        assert either <= set(tile_pieces(N, columns, dtype))
+        copied = asked_for(rows, columns, dtype, copied=True, even=even)
+        either = copied | asked_for(rows, columns, dtype, copied=False, even=even)
+        assert set(tile_pieces(rows, columns, dtype, even=even)) == either
+        assert set(tile_pieces(rows, columns, dtype, copied=True, even=even)) == copied
+        assert either <= set(tile_pieces(rows, N, dtype, even=even))
+        assert either <= set(tile_pieces(N, columns, dtype, even=even))
 
 
 def test_unknown_sizes_may_need_any_tile() -> None:
