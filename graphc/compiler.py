@@ -9,16 +9,17 @@ import contextlib
 import gc
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Literal
 
-from graphc.backends.protocol import Choice, get_backend
+from graphc.backends.protocol import Choice, Keeper, get_backend
 from graphc.errors import ArgumentError, InputError, ShapeError, StateError, UpdateError
-from graphc.executable import Executable
+from graphc.executable import Executable, Made
+from graphc.identity import identity
 from graphc.ir.graph import Graph
 from graphc.ir.leaves import State, is_input, is_state
 from graphc.ir.nodes import Tensor, leaf_name
 from graphc.ir.origins import here
-from graphc.ir.program import Program
 from graphc.ir.verifier import verify
 from graphc.passes import Stage, complete, parse_pipeline, run_pipeline
 from graphc.passes.checks import with_checks
@@ -91,23 +92,35 @@ def compile(
     chosen = get_backend(backend, Choice(threads, tune))
     steps = complete(parse_pipeline(passes))
     started, sites = with_checks(graph) if check else (graph, [])
+
+    @cache
+    def passed() -> Made:
+        with _no_collection():
+            stages = run_pipeline(started, steps, chosen.target, check=verify_passes)
+        graphs = (s.result for s in reversed(stages) if isinstance(s.result, Graph))
+        return Made(next(graphs, started), stages[-1].result, tuple(stages))
+
+    what = None
+    if isinstance(chosen, Keeper) and verify_passes and not (check or tune):
+        what = identity(graph, steps)
+        found = what and chosen.kept(what, bound, lambda: passed().program)
+        if found:
+            return Executable(graph, passed, *found, bound, structure, chosen)
     with _no_collection():
-        stages = run_pipeline(started, steps, chosen.target, check=verify_passes)
-        final = next(
-            (s.result for s in reversed(stages) if isinstance(s.result, Graph)), started
-        )
-        program = stages[-1].result
-        assert isinstance(final, Graph)
-        assert isinstance(program, Program)
-        owner = dict(zip(graph.states, bound, strict=True))
+        made = passed()
         # Passes may find that a state is not needed after all.
+        place = {s: i for i, s in enumerate(graph.states)}
+        states = [place[s] for s in made.graph.states]
         start = time.perf_counter()
-        runner = chosen.build(final, program, [owner[s] for s in final.states])
-        if runner.program is not program:  # and its kernels are compiled
-            seconds = time.perf_counter() - start
-            stages.append(Stage("tune", runner.program, seconds))
+        runner = chosen.build(made.graph, made.program, [bound[i] for i in states])
+        if runner.program is not made.program:  # and its kernels are compiled
+            tuned = Stage("tune", runner.program, time.perf_counter() - start)
+            made = Made(made.graph, runner.program, (*made.stages, tuned))
+        dims = made.graph.dims
+        if what and isinstance(chosen, Keeper):
+            chosen.keep(what, runner, states, dims)
     return Executable(
-        graph, final, runner.program, stages, runner, bound, structure, chosen, sites
+        graph, lambda: made, runner, dims, bound, structure, chosen, sites
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,15 @@ from graphc.state import Parameter, join_locks
 Array = np.ndarray[Any, Any]
 
 
+@dataclass(frozen=True)
+class Made:
+    """What passes made of a declared graph: the last graph, its program, each stage."""
+
+    graph: Graph
+    program: Program
+    stages: tuple[Stage, ...]
+
+
 class Executable:
     """A compiled step: NumPy in, NumPy out.
 
@@ -37,23 +47,21 @@ class Executable:
     def __init__(
         self,
         declared: Graph,
-        graph: Graph,
-        program: Program,
-        stages: Sequence[Stage],
+        made: Callable[[], Made],
         runner: Runner,
+        dims: Sequence[str],
         states: Sequence[Parameter],
         structure: Any,
         backend: Backend,
         sites: Sequence[Site] = (),
     ) -> None:
         self.declared = declared
-        self.graph = graph
-        self.program = program
         self.runner = runner
         self.states = tuple(states)
         self.backend = backend
         self._sites = tuple(sites)  # what the last output of the program speaks of
-        self._stages = tuple(stages)
+        self._made = made  # may run the passes, where the step was found compiled
+        self._dims = tuple(dims)
         self._structure = structure
         self._single = isinstance(structure, Tensor)
         self._names = [leaf_name(t) for t in declared.inputs]
@@ -227,17 +235,27 @@ class Executable:
     # --- looking ------------------------------------------------------------------
 
     @property
+    def graph(self) -> Graph:
+        """The final graph."""
+        return self._made().graph
+
+    @property
+    def program(self) -> Program:
+        """Its loop nests."""
+        return self._made().program
+
+    @property
     def stages(self) -> list[tuple[str, Graph | Program]]:
         """What each pass made, in order, as (pass name, Graph or Program)."""
         return [
             ("declared", self.declared),
-            *((s.name, s.result) for s in self._stages),
+            *((s.name, s.result) for s in self._made().stages),
         ]
 
     @property
     def timings(self) -> list[tuple[str, float]]:
         """How long each pass took, in seconds."""
-        return [(s.name, s.seconds) for s in self._stages]
+        return [(s.name, s.seconds) for s in self._made().stages]
 
     @property
     def kernels(self) -> list[Any]:
@@ -257,7 +275,7 @@ class Executable:
 
         Raises:  InputError if a dimension is missing.
         """
-        missing = [d for d in self.graph.dims if d not in sizes]
+        missing = [d for d in self._dims if d not in sizes]
         if missing:
             raise InputError(f"memory: give a size for {', '.join(missing)}")
         with self._group.held():
