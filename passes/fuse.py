@@ -257,7 +257,7 @@ class _Fusion:
     def _kind(self, node: Node) -> int:
         """Return a number that is equal for nodes that differ in their inputs alone."""
         if node not in self.kind:
-            key = (local_key(node), node.types)
+            key = local_key(node)
             self.kind[node] = self.kinds.setdefault(key, len(self.kinds))
         return self.kind[node]
 
