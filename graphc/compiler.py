@@ -5,16 +5,14 @@ declare -> Graph -> graph passes -> Program -> program passes -> backend -> step
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Literal
 
 from graphc.backends.protocol import Choice, Keeper, get_backend
 from graphc.errors import ArgumentError, InputError, ShapeError, StateError, UpdateError
-from graphc.executable import Executable, Made
+from graphc.executable import Executable, Made, no_collection
 from graphc.identity import identity
 from graphc.ir.graph import Graph
 from graphc.ir.leaves import State, is_input, is_state
@@ -95,7 +93,7 @@ def compile(
 
     @cache
     def passed() -> Made:
-        with _no_collection():
+        with no_collection():
             stages = run_pipeline(started, steps, chosen.target, check=verify_passes)
         graphs = (s.result for s in reversed(stages) if isinstance(s.result, Graph))
         return Made(next(graphs, started), stages[-1].result, tuple(stages))
@@ -106,7 +104,7 @@ def compile(
         found = what and chosen.kept(what, bound, lambda: passed().program)
         if found:
             return Executable(graph, passed, *found, bound, structure, chosen)
-    with _no_collection():
+    with no_collection():
         made = passed()
         # Passes may find that a state is not needed after all.
         place = {s: i for i, s in enumerate(graph.states)}
@@ -122,18 +120,6 @@ def compile(
     return Executable(
         graph, lambda: made, runner, dims, bound, structure, chosen, sites
     )
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Hold Python's cyclic collector back: passes make objects by the million."""
-    on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if on:
-            gc.enable()
 
 
 def _declared(

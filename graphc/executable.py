@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +27,18 @@ from graphc.passes.checks import Site
 from graphc.state import Parameter, join_locks
 
 Array = np.ndarray[Any, Any]
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Hold Python's cyclic collector back: compiling makes objects by the million."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 @dataclass(frozen=True)
@@ -178,7 +192,7 @@ class Executable:
     def _bind(self, shapes: tuple[tuple[int, ...], ...]) -> Bound:
         given = zip(self.declared.inputs, shapes, strict=True)
         sizes = bind_sizes(given, self.declared.guards)
-        with self._group.held():
+        with self._group.held(), no_collection():
             bound = self.runner.bind(sizes)
         if len(self._bound) >= 64:  # a ragged stream of sizes must not grow for ever
             self._bound.pop(next(iter(self._bound)))
