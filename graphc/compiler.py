@@ -13,14 +13,15 @@ from typing import Any, Literal
 from graphc.backends.protocol import Choice, Keeper, get_backend
 from graphc.errors import ArgumentError, InputError, ShapeError, StateError, UpdateError
 from graphc.executable import Executable, Made, no_collection
-from graphc.identity import identity
 from graphc.ir.graph import Graph
 from graphc.ir.leaves import State, is_input, is_state
 from graphc.ir.nodes import Tensor, leaf_name
 from graphc.ir.origins import here
+from graphc.ir.program import Program
 from graphc.ir.verifier import verify
 from graphc.passes import Stage, complete, parse_pipeline, run_pipeline
 from graphc.passes.checks import with_checks
+from graphc.passes.identity import identity
 from graphc.state import Parameter
 
 
@@ -96,27 +97,29 @@ def compile(
         with no_collection():
             stages = run_pipeline(started, steps, chosen.target, check=verify_passes)
         graphs = (s.result for s in reversed(stages) if isinstance(s.result, Graph))
-        return Made(next(graphs, started), stages[-1].result, tuple(stages))
+        program = stages[-1].result
+        assert isinstance(program, Program)
+        return Made(next(graphs, started), program, tuple(stages))
 
     what = None
     if isinstance(chosen, Keeper) and verify_passes and not (check or tune):
         what = identity(graph, steps)
-        found = what and chosen.kept(what, bound, lambda: passed().program)
-        if found:
+        found = chosen.kept(what, bound, lambda: passed().program) if what else None
+        if found is not None:  # its passes run when somebody looks into it
             return Executable(graph, passed, *found, bound, structure, chosen)
     with no_collection():
         made = passed()
         # Passes may find that a state is not needed after all.
         place = {s: i for i, s in enumerate(graph.states)}
-        states = [place[s] for s in made.graph.states]
+        used = [place[s] for s in made.graph.states]
         start = time.perf_counter()
-        runner = chosen.build(made.graph, made.program, [bound[i] for i in states])
+        runner = chosen.build(made.graph, made.program, [bound[i] for i in used])
         if runner.program is not made.program:  # and its kernels are compiled
             tuned = Stage("tune", runner.program, time.perf_counter() - start)
             made = Made(made.graph, runner.program, (*made.stages, tuned))
         dims = made.graph.dims
         if what and isinstance(chosen, Keeper):
-            chosen.keep(what, runner, states, dims)
+            chosen.keep(what, runner, used, dims)
     return Executable(
         graph, lambda: made, runner, dims, bound, structure, chosen, sites
     )

@@ -78,9 +78,7 @@ def key_of(*parts: str) -> str:
 
     Every source is part of it that a step could depend on.
     """
-    return native.content_key(
-        "step", *versions(), np.__version__, _sources(), *parts
-    )
+    return native.content_key("step", *versions(), np.__version__, _sources(), *parts)
 
 
 @cache
@@ -88,7 +86,10 @@ def _sources() -> str:
     """Return the hash of graphc's sources but for those that only declare or show."""
     root = Path(errors.__file__).parent
     folders = ("ir", "ops", "autodiff", "control", "passes", "backends")
-    files = [*root.glob("*.py"), *(f for n in folders for f in (root / n).rglob("*.py"))]
+    files = [
+        *root.glob("*.py"),
+        *(f for n in folders for f in (root / n).rglob("*.py")),
+    ]
     digest = sha256()
     for file in sorted(files):
         content = file.read_bytes()

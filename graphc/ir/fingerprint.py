@@ -52,7 +52,9 @@ class _Writer:
             self.lines.append(f"{self.node(tensor.node)}")
         self.nodes(graph.nodes, numbers)
         self.lines.append(f"return {[numbers[t] for t in graph.outputs]}")
-        self.lines.append(f"update {[(numbers[s], numbers[t]) for s, t in graph.updates]}")
+        self.lines.append(
+            f"update {[(numbers[s], numbers[t]) for s, t in graph.updates]}"
+        )
         self.lines += [f"guard {g}" for g in graph.guards]
 
     def nodes(self, nodes: Iterable[Node], numbers: dict[Tensor, int]) -> None:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from graphc.ir.fingerprint import fingerprint
 from graphc.ir.graph import Graph
 from graphc.ir.op import OPS
-from graphc.passes import PASSES
 from graphc.passes.pipeline import Step
+from graphc.passes.registry import PASSES
 
 _OPS, _PASSES = dict(OPS), dict(PASSES)
 
