@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from graphc.ir.graph import Graph
+from graphc.ir.graph import Graph, cloned
 from graphc.ir.leaves import make_args
 from graphc.ir.nodes import Node, Region, Tensor, local_key
 from graphc.ir.op import Pointwise, Reduction, View
@@ -320,10 +320,7 @@ class _Fusion:
                 (node,) = members
                 inputs = tuple(new.get(t, t) for t in node.inputs)
                 if any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
-                    made = Node(
-                        node.op, inputs, node.attrs, node.types, node.regions,
-                        self.graph.origin(node),
-                    )  # fmt: skip
+                    made = cloned(node, inputs, self.graph.origin(node))
                     new.update(zip(node.results, made.results, strict=True))
                 continue
             sources, outputs = self._border(group.nodes)
@@ -350,9 +347,6 @@ class _Fusion:
         inner: dict[Tensor, Tensor] = dict(zip(sources, args, strict=True))
         for node in members:
             inputs = [inner.get(t, t) for t in node.inputs]
-            clone = Node(
-                node.op, inputs, node.attrs, node.types, node.regions,
-                self.graph.origin(node),
-            )  # fmt: skip
+            clone = cloned(node, inputs, self.graph.origin(node))
             inner.update(zip(node.results, clone.results, strict=True))
         return Region(args, [inner[t] for t in outputs])

@@ -180,6 +180,11 @@ _KNOWN: Mapping[tuple[str, str], Any] = {
 }
 
 
+@cache
+def _fields(kind: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(kind))
+
+
 class _Writer(pickle.Pickler):
     """Writes objects as calls of what makes them; only those of known classes."""
 
@@ -197,7 +202,7 @@ class _Writer(pickle.Pickler):
         if isinstance(item, np.ndarray):
             return _array, (item.dtype.str, item.shape, item.tobytes())
         if is_dataclass(item) and type(item) in _CLASSES:
-            return type(item), tuple(getattr(item, f.name) for f in fields(item))
+            return type(item), tuple([getattr(item, n) for n in _fields(type(item))])
         if isinstance(item, (Dim, Compound)) or item in _KNOWN.values():
             return NotImplemented
         raise pickle.PicklingError(f"{item!r} is not to be kept")

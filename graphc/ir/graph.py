@@ -188,13 +188,12 @@ class Graph:
     def dims(self) -> tuple[str, ...]:
         """The names of the symbolic dimensions, those in regions too, sorted."""
         found: set[str] = set()
-        for tensor in self.inputs:
-            found |= sizes_named(tensor.shape)
+        types = {t.type for t in self.inputs}
         for node in all_nodes(self.nodes):
-            for result in node.results:
-                found |= sizes_named(result.shape)
+            types.update(node.types)
             for _, value in attr_items(node.attrs):
                 found |= sizes_named(value)
+        found |= sizes_named(tuple(type.shape for type in types))
         for guard in self.guards:
             found |= names(guard.larger) | names(guard.smaller)
         return tuple(sorted(found))
@@ -304,7 +303,12 @@ def with_inputs(node: Node, inputs: Sequence[Tensor]) -> Node:
     """Return the node applied to other inputs; itself if they are the same."""
     if inputs is node.inputs or all(map(operator.is_, node.inputs, inputs)):
         return node
-    made = Node(node.op, inputs, node.attrs, node.types, node.regions)
+    return cloned(node, inputs)
+
+
+def cloned(node: Node, inputs: Sequence[Tensor], birth: Origin | None = None) -> Node:
+    """Return a new node that applies the same op to other inputs."""
+    made = Node(node.op, inputs, node.attrs, node.types, node.regions, birth)
     made._key = node._key
     return made
 
