@@ -202,7 +202,8 @@ class _Writer(pickle.Pickler):
         if isinstance(item, np.ndarray):
             return _array, (item.dtype.str, item.shape, item.tobytes())
         if is_dataclass(item) and type(item) in _CLASSES:
-            return type(item), tuple([getattr(item, n) for n in _fields(type(item))])
+            kind: Any = type(item)
+            return kind, tuple([getattr(item, name) for name in _fields(kind)])
         if isinstance(item, (Dim, Compound)) or item in _KNOWN.values():
             return NotImplemented
         raise pickle.PicklingError(f"{item!r} is not to be kept")
