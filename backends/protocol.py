@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -78,6 +78,25 @@ class Backend(Protocol):
 
     def build(self, graph: Graph, program: Program, states: Sequence[Any]) -> Runner:
         """Compile a program. states: the Parameters of the program's states."""
+
+
+@runtime_checkable
+class Keeper(Backend, Protocol):
+    """A backend that keeps compiled steps on disk, by what they are compiled from."""
+
+    def keep(
+        self, what: str, runner: Runner, states: Sequence[int], dims: Sequence[str]
+    ) -> None:
+        """Keep a step. states: which of the declared graph's it has."""
+
+    def kept(
+        self, what: str, states: Sequence[Any], look: Callable[[], Program]
+    ) -> tuple[Runner, tuple[str, ...]] | None:
+        """Return a step that was kept, and the names of its sizes.
+
+        states: the Parameters of the declared graph. look: makes the program anew, for
+        whoever looks into its kernels.
+        """
 
 
 @dataclass(frozen=True, slots=True)

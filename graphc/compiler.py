@@ -5,15 +5,14 @@ declare -> Graph -> graph passes -> Program -> program passes -> backend -> step
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Literal
 
-from graphc.backends.protocol import Choice, get_backend
+from graphc.backends.protocol import Choice, Keeper, get_backend
 from graphc.errors import ArgumentError, InputError, ShapeError, StateError, UpdateError
-from graphc.executable import Executable
+from graphc.executable import Executable, Made, no_collection
 from graphc.ir.graph import Graph
 from graphc.ir.leaves import State, is_input, is_state
 from graphc.ir.nodes import Tensor, leaf_name
@@ -22,6 +21,7 @@ from graphc.ir.program import Program
 from graphc.ir.verifier import verify
 from graphc.passes import Stage, complete, parse_pipeline, run_pipeline
 from graphc.passes.checks import with_checks
+from graphc.passes.identity import identity
 from graphc.state import Parameter
 
 
@@ -91,36 +91,38 @@ def compile(
     chosen = get_backend(backend, Choice(threads, tune))
     steps = complete(parse_pipeline(passes))
     started, sites = with_checks(graph) if check else (graph, [])
-    with _no_collection():
-        stages = run_pipeline(started, steps, chosen.target, check=verify_passes)
-        final = next(
-            (s.result for s in reversed(stages) if isinstance(s.result, Graph)), started
-        )
+
+    @cache
+    def passed() -> Made:
+        with no_collection():
+            stages = run_pipeline(started, steps, chosen.target, check=verify_passes)
+        graphs = (s.result for s in reversed(stages) if isinstance(s.result, Graph))
         program = stages[-1].result
-        assert isinstance(final, Graph)
         assert isinstance(program, Program)
-        owner = dict(zip(graph.states, bound, strict=True))
+        return Made(next(graphs, started), program, tuple(stages))
+
+    what = None
+    if isinstance(chosen, Keeper) and verify_passes and not (check or tune):
+        what = identity(graph, steps)
+        found = chosen.kept(what, bound, lambda: passed().program) if what else None
+        if found is not None:  # its passes run when somebody looks into it
+            return Executable(graph, passed, *found, bound, structure, chosen)
+    with no_collection():
+        made = passed()
         # Passes may find that a state is not needed after all.
+        place = {s: i for i, s in enumerate(graph.states)}
+        used = [place[s] for s in made.graph.states]
         start = time.perf_counter()
-        runner = chosen.build(final, program, [owner[s] for s in final.states])
-        if runner.program is not program:  # and its kernels are compiled
-            seconds = time.perf_counter() - start
-            stages.append(Stage("tune", runner.program, seconds))
+        runner = chosen.build(made.graph, made.program, [bound[i] for i in used])
+        if runner.program is not made.program:  # and its kernels are compiled
+            tuned = Stage("tune", runner.program, time.perf_counter() - start)
+            made = Made(made.graph, runner.program, (*made.stages, tuned))
+        dims = made.graph.dims
+        if what and isinstance(chosen, Keeper):
+            chosen.keep(what, runner, used, dims)
     return Executable(
-        graph, final, runner.program, stages, runner, bound, structure, chosen, sites
+        graph, lambda: made, runner, dims, bound, structure, chosen, sites
     )
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Hold Python's cyclic collector back: passes make objects by the million."""
-    on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if on:
-            gc.enable()
 
 
 def _declared(

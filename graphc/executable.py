@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
@@ -27,6 +30,27 @@ from graphc.state import Parameter, join_locks
 Array = np.ndarray[Any, Any]
 
 
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Hold Python's cyclic collector back: compiling makes objects by the million."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
+
+
+@dataclass(frozen=True)
+class Made:
+    """What passes made of a declared graph: the last graph, its program, each stage."""
+
+    graph: Graph
+    program: Program
+    stages: tuple[Stage, ...]
+
+
 class Executable:
     """A compiled step: NumPy in, NumPy out.
 
@@ -38,24 +62,22 @@ class Executable:
     def __init__(
         self,
         declared: Graph,
-        graph: Graph,
-        program: Program,
-        stages: Sequence[Stage],
+        made: Callable[[], Made],
         runner: Runner,
+        dims: Sequence[str],
         states: Sequence[Parameter],
         structure: Any,
         backend: Backend,
         sites: Sequence[Site] = (),
     ) -> None:
         self.declared = declared
-        self.graph = graph
-        self.program = program
         self.runner = runner
         self.states = tuple(states)
         self.backend = backend
         self._sites = tuple(sites)  # what the last output of the program speaks of
-        self._stages = tuple(stages)
         self._flat, self._shaped = _forms(structure)
+        self._made = made  # may run the passes, where the step was found compiled
+        self._dims = tuple(dims)
         self._names = [leaf_name(t) for t in declared.inputs]
         self._dtypes = [t.dtype.numpy for t in declared.inputs]
         self._ndims = [t.ndim for t in declared.inputs]
@@ -170,7 +192,7 @@ class Executable:
     def _bind(self, shapes: tuple[tuple[int, ...], ...]) -> Bound:
         given = zip(self.declared.inputs, shapes, strict=True)
         sizes = bind_sizes(given, self.declared.guards)
-        with self._group.held():
+        with self._group.held(), no_collection():
             bound = self.runner.bind(sizes)
         if len(self._bound) >= 64:  # a ragged stream of sizes must not grow for ever
             self._bound.pop(next(iter(self._bound)))
@@ -214,17 +236,27 @@ class Executable:
     # --- looking ------------------------------------------------------------------
 
     @property
+    def graph(self) -> Graph:
+        """The final graph."""
+        return self._made().graph
+
+    @property
+    def program(self) -> Program:
+        """Its loop nests."""
+        return self._made().program
+
+    @property
     def stages(self) -> list[tuple[str, Graph | Program]]:
         """What each pass made, in order, as (pass name, Graph or Program)."""
         return [
             ("declared", self.declared),
-            *((s.name, s.result) for s in self._stages),
+            *((s.name, s.result) for s in self._made().stages),
         ]
 
     @property
     def timings(self) -> list[tuple[str, float]]:
         """How long each pass took, in seconds."""
-        return [(s.name, s.seconds) for s in self._stages]
+        return [(s.name, s.seconds) for s in self._made().stages]
 
     @property
     def kernels(self) -> list[Any]:
@@ -244,7 +276,7 @@ class Executable:
 
         Raises:  InputError if a dimension is missing.
         """
-        missing = [d for d in self.graph.dims if d not in sizes]
+        missing = [d for d in self._dims if d not in sizes]
         if missing:
             raise InputError(f"memory: give a size for {', '.join(missing)}")
         with self._group.held():

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from graphc.ir.graph import Graph
+from graphc.ir.graph import Graph, cloned
 from graphc.ir.leaves import make_args
 from graphc.ir.nodes import Node, Region, Tensor, local_key
 from graphc.ir.op import Pointwise, Reduction, View
@@ -63,6 +63,9 @@ class _Fusion:
         self.graph = graph
         self.options = options
         self.roots = set(graph.roots)
+        self.again = set(filter(reads_again, graph.nodes))
+        self.contractions = set(filter(is_contraction, self.again))
+        self.stored = set(filter(self._stores, graph.nodes))
         self.free = self._free_nodes()
         self._connect()
         self.groups = Groups(
@@ -135,7 +138,7 @@ class _Fusion:
                 free.add(node)
         for node in reversed(self.graph.nodes):
             if node in free and any(
-                t in self.roots or any(self._stores(u) for u in self._users(t))
+                t in self.roots or not self.stored.isdisjoint(self._users(t))
                 for t in node.results
             ):
                 free.discard(node)
@@ -177,7 +180,7 @@ class _Fusion:
 
     def _join(self, node: Node) -> None:
         """Join the group of a node with those of its inputs as far as that is legal."""
-        if self._stores(node) or isinstance(node.op.lower, View):
+        if node in self.stored or isinstance(node.op.lower, View):
             return
         candidates = {
             self.group[t.node].number: self.group[t.node]
@@ -195,7 +198,7 @@ class _Fusion:
 
     def _twins(self, node: Node) -> list[Node]:
         """Return nodes that reduce elements at the same places, as max and argmax."""
-        if not isinstance(node.op.lower, Reduction) or is_contraction(node):
+        if not isinstance(node.op.lower, Reduction) or node in self.contractions:
             return []
         (source,) = node.inputs
         found = dict.fromkeys(self._users(source))
@@ -221,14 +224,15 @@ class _Fusion:
         nodes = [*first.nodes, *second.nodes]
         if len(nodes) > self.options.max_ops:
             return None
-        if any(self._stores(n) for n in nodes):
+        own = set(nodes)
+        if not own.isdisjoint(self.stored):
             return None
         # Two contractions in one nest would not run on register tiles.
-        if sum(map(is_contraction, nodes)) > 1:
+        if len(own & self.contractions) > 1:
             return None
         # What is read many times is computed before.
-        own = set(nodes)
-        if any(t.node in own for n in nodes if reads_again(n) for t in self.inputs[n]):
+        again = own & self.again
+        if any(t.node in own for n in again for t in self.inputs[n]):
             return None
         return self.groups.between(first, second) if self._is_nest(nodes) else None
 
@@ -239,7 +243,10 @@ class _Fusion:
             return False
         if len(outputs) > self.options.max_outputs:
             return False
-        return self._fits(sources, outputs)
+        # Elementwise work over one shape always is one.
+        shapes = {n.types[0].shape if n.op.scalar else None for n in nodes}
+        plain = len(shapes) == 1 and None not in shapes
+        return plain or self._fits(sources, outputs)
 
     def _fits(self, sources: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
         """Ask the lowering, once for groups that are the same, as in equal layers."""
@@ -257,7 +264,7 @@ class _Fusion:
     def _kind(self, node: Node) -> int:
         """Return a number that is equal for nodes that differ in their inputs alone."""
         if node not in self.kind:
-            key = (local_key(node), node.types)
+            key = local_key(node)
             self.kind[node] = self.kinds.setdefault(key, len(self.kinds))
         return self.kind[node]
 
@@ -313,10 +320,7 @@ class _Fusion:
                 (node,) = members
                 inputs = tuple(new.get(t, t) for t in node.inputs)
                 if any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
-                    made = Node(
-                        node.op, inputs, node.attrs, node.types, node.regions,
-                        self.graph.origin(node),
-                    )  # fmt: skip
+                    made = cloned(node, inputs, self.graph.origin(node))
                     new.update(zip(node.results, made.results, strict=True))
                 continue
             sources, outputs = self._border(group.nodes)
@@ -343,9 +347,6 @@ class _Fusion:
         inner: dict[Tensor, Tensor] = dict(zip(sources, args, strict=True))
         for node in members:
             inputs = [inner.get(t, t) for t in node.inputs]
-            clone = Node(
-                node.op, inputs, node.attrs, node.types, node.regions,
-                self.graph.origin(node),
-            )  # fmt: skip
+            clone = cloned(node, inputs, self.graph.origin(node))
             inner.update(zip(node.results, clone.results, strict=True))
         return Region(args, [inner[t] for t in outputs])

@@ -12,14 +12,14 @@ import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import chain
 from typing import Any, Literal, NoReturn
 
 import numpy as np
 
-from graphc.backends.cpu import calls, lapack, pace
-from graphc.backends.cpu.code import Code
+from graphc.backends.cpu import calls, kept, lapack, pace
+from graphc.backends.cpu.code import Code, cached_addresses
 from graphc.backends.cpu.kernels import CpuKernel
 from graphc.backends.cpu.machine import target
 from graphc.backends.cpu.module import write_module
@@ -94,12 +94,7 @@ class CpuBackend:
                 calls.prepare(task, program)
         check_depth(program.body)
         source = write_module(program, tiles)
-        for task, _, words in source.steps:
-            for word in words if isinstance(task, Nest) else ():
-                if word.kind == "routine":
-                    which, dtype, *pieces = str(word.value).split()
-                    for piece in pieces:
-                        gemm.prepare(which, dtype, piece)
+        _prepare_pieces(source.steps)
         code = Code(source)
         kernels = [
             CpuKernel(
@@ -122,16 +117,72 @@ class CpuBackend:
         addresses = code.addresses(refuse)
         _begin_driver().join()  # whoever forks now finds no thread at work
         steps = [(task, addresses[i], words) for task, i, words in source.steps]
-        return Compiled(program, kernels, steps)
+        keys = [code.keys[i] for _, i, _ in source.steps]
+        return Compiled(program, steps, keys, lambda: kernels)
+
+    # --- what an earlier process has compiled -------------------------------------
+
+    def keep(
+        self, what: str, runner: Any, states: Sequence[int], dims: Sequence[str]
+    ) -> None:
+        """Keep a step in the cache folder, by what it was compiled from."""
+        assert isinstance(runner, Runner)
+        made = runner.compiled
+        words = [words for _, _, words in made.steps]
+        kept.keep(self._key(what), made.program, made.keys, words, states, dims)
+
+    def kept(
+        self, what: str, states: Sequence[Any], look: Callable[[], Program]
+    ) -> tuple[Runner, tuple[str, ...]] | None:
+        """Return a step that was kept, and the names of its sizes.
+
+        states: the Parameters of the declared graph. look: makes the program anew, for
+        whoever looks into its kernels.
+        """
+        found = kept.find(self._key(what))
+        addresses = None if found is None else cached_addresses(found.keys)
+        if found is None or addresses is None:
+            return None
+        program = found.program
+        steps = list(zip(program.tasks, addresses, found.words, strict=True))
+        _prepare_pieces(steps)
+        _begin_driver().join()
+        compiled = Compiled(
+            program, steps, found.keys, lambda: self.compiled(look()).kernels
+        )
+        own = [states[i] for i in found.states]
+        return Runner(compiled, own, self.limit), found.dims
+
+    def _key(self, what: str) -> str:
+        return kept.key_of(repr(self.target), what)
+
+
+def _prepare_pieces(steps: Sequence[Step]) -> None:
+    """Begin to compile the pieces of register tiles that nests need."""
+    for task, _, words in steps:
+        for word in words if isinstance(task, Nest) else ():
+            if word.kind == "routine":
+                which, dtype, *pieces = str(word.value).split()
+                for piece in pieces:
+                    gemm.prepare(which, dtype, piece)
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A program, its kernels, and for each of its tasks what a table needs."""
+    """A program, and for each of its tasks what a table needs.
+
+    keys: of each task's kernel, in the cache. look: returns its kernels.
+    """
 
     program: Program
-    kernels: Sequence[CpuKernel]
     steps: Sequence[Step]
+    keys: Sequence[str]
+    look: Callable[[], Sequence[CpuKernel]]
+
+    @cached_property
+    def kernels(self) -> Sequence[CpuKernel]:
+        """Its kernels, to look into."""
+        return self.look()
 
 
 @cache
@@ -167,8 +218,9 @@ class Runner:
         self.limit = limit
         self.tuning = Tuning()
         self._compiler, self._tuner = compiler, tuner
-        # By the schedules of its nests; the first is the one that was given.
+        # By the schedules of its nests.
         self._compiled = {_schedules(program): compiled}
+        self.compiled = compiled
         self.held: contextlib.AbstractContextManager[None] = (
             lapack.ONE_THREAD
             if calls.needs_lapack(program)
@@ -198,9 +250,8 @@ class Runner:
         return Bound(self, sizes, self._tuned(sizes))
 
     def _tuned(self, sizes: Mapping[str, int]) -> Compiled:
-        given = next(iter(self._compiled.values()))
         if self._tuner is None or self._compiler is None:
-            return given
+            return self.compiled
         program, decisions = self._tuner.tuned(self.program, sizes)
         self.tuning.add(sizes, decisions)
         key = _schedules(program)

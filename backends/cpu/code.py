@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -36,12 +36,19 @@ from graphc.backends.shared.module import Source
 T = TypeVar("T")
 
 
+def cached_addresses(keys: Sequence[str]) -> list[int] | None:
+    """Return the addresses of kernels by their keys; None if the cache lacks one."""
+    found = [cached_address(key) for key in keys]
+    return None if None in found else [a for a in found if a is not None]
+
+
 class Code:
     """The kernels of a module, in the order of its `source.kernels`."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.name = f"graphc_step_{source.digest}"
+        self.keys: list[str] = []  # of its kernels, once their addresses are known
         self.file = str(save_module(self.name, source.text, source.lines()))
 
     @cached_property
@@ -58,9 +65,10 @@ class Code:
         refuse: raises the error that a kernel, by its number, does not compile.
         """
         path = self._path()
-        found = [cached_address(key) for key in self._read(path)]
-        if len(found) == len(self.source.kernels) and None not in found:
-            return [a for a in found if a is not None]
+        self.keys = self._read(path)
+        found = cached_addresses(self.keys)
+        if found is not None and len(found) == len(self.source.kernels):
+            return found
 
         def each(step: Callable[[Kernel], T]) -> Iterator[T]:
             for k, kernel in enumerate(self.kernels):
@@ -73,8 +81,9 @@ class Code:
         for _ in each(Kernel.begin):
             pass
         addresses = list(each(address))
+        self.keys = [k.key for k in self.kernels]
         with contextlib.suppress(OSError):
-            write_atomically(path, json.dumps([k.key for k in self.kernels]))
+            write_atomically(path, json.dumps(self.keys))
         return addresses
 
     def _path(self) -> Path:

@@ -6,6 +6,7 @@ equal nodes (value numbering) and collects origins and guards.
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from graphc.ir.dims import Dim, Size, balance, evaluate, names, prove_le
 from graphc.ir.leaves import ARG, is_input, is_state
 from graphc.ir.nodes import Node, Tensor, leaf_name, local_key, topological
 from graphc.ir.op import Op, attr_items
-from graphc.ir.origins import Origin, fixed
+from graphc.ir.origins import UNKNOWN, Origin, fixed
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -102,6 +103,13 @@ class Graph:
         name: str | None = None,
     ) -> Graph:
         """Return the graph with some parts replaced; the rest is kept."""
+        if outputs is None and updates is None:  # its nodes are the same
+            same = copy.copy(self)
+            same.name = self.name if name is None else name
+            same.guards = self.guards if guards is None else tuple(guards)
+            same._table = self._table if origins is None else dict(origins)
+            same.__dict__.pop("key", None)
+            return same
         return Graph(
             self.name if name is None else name,
             self.inputs,
@@ -124,18 +132,21 @@ class Graph:
         new: dict[Tensor, Tensor] = {}
         table: dict[Node, Origin] = {}
 
-        for node in self.nodes:
-            inputs = tuple([new.get(t, t) for t in node.inputs])
-            origin = self.origin(node)
-            with fixed(origin):
+        with fixed(UNKNOWN) as place:
+            for node in self.nodes:
+                inputs = node.inputs
+                if not new.keys().isdisjoint(inputs):
+                    inputs = tuple([new.get(t, t) for t in inputs])
+                origin = self.origin(node)
+                place.move(origin)
                 results = change(node, inputs)
                 if results is None:
                     results = with_inputs(node, inputs).results
-            for old, result in zip(node.results, results, strict=True):
-                if result is not old:
-                    new[old] = result
-                elif node in self._table:
-                    table[node] = origin
+                for old, result in zip(node.results, results, strict=True):
+                    if result is not old:
+                        new[old] = result
+                    elif node in self._table:
+                        table[node] = origin
         if not new:
             return self
         return self.replace(
@@ -177,13 +188,12 @@ class Graph:
     def dims(self) -> tuple[str, ...]:
         """The names of the symbolic dimensions, those in regions too, sorted."""
         found: set[str] = set()
-        for tensor in self.inputs:
-            found |= sizes_named(tensor.shape)
+        types = {t.type for t in self.inputs}
         for node in all_nodes(self.nodes):
-            for result in node.results:
-                found |= sizes_named(result.shape)
+            types.update(node.types)
             for _, value in attr_items(node.attrs):
                 found |= sizes_named(value)
+        found |= sizes_named(tuple(type.shape for type in types))
         for guard in self.guards:
             found |= names(guard.larger) | names(guard.smaller)
         return tuple(sorted(found))
@@ -291,9 +301,16 @@ def all_nodes(nodes: Iterable[Node]) -> Iterator[Node]:
 
 def with_inputs(node: Node, inputs: Sequence[Tensor]) -> Node:
     """Return the node applied to other inputs; itself if they are the same."""
-    if all(map(operator.is_, node.inputs, inputs)):
+    if inputs is node.inputs or all(map(operator.is_, node.inputs, inputs)):
         return node
-    return Node(node.op, inputs, node.attrs, node.types, node.regions)
+    return cloned(node, inputs)
+
+
+def cloned(node: Node, inputs: Sequence[Tensor], birth: Origin | None = None) -> Node:
+    """Return a new node that applies the same op to other inputs."""
+    made = Node(node.op, inputs, node.attrs, node.types, node.regions, birth)
+    made._key = node._key
+    return made
 
 
 def merge_equal(graph: Graph) -> Graph:
@@ -305,7 +322,7 @@ def merge_equal(graph: Graph) -> Graph:
     table: dict[Node, Origin] = dict(graph._table)
 
     def change(node: Node, inputs: tuple[Tensor, ...]) -> Sequence[Tensor] | None:
-        key = (local_key(node), node.types, tuple(map(id, inputs)))
+        key = (local_key(node), *map(id, inputs))
         found = seen.get(key)
         if found is None:
             seen[key] = made = with_inputs(node, inputs)

@@ -67,6 +67,7 @@ class Node:
 
     __slots__ = (
         "__weakref__",
+        "_key",
         "attrs",
         "birth",
         "inputs",
@@ -93,6 +94,7 @@ class Node:
         self.regions = tuple(regions)
         self.birth = birth or here()
         self.serial = next(_serial)
+        self._key: Key | None = None
         make = result_class or Tensor
         self.types = tuple(types)
         self.results = tuple([make(self, i, t) for i, t in enumerate(self.types)])
@@ -443,20 +445,24 @@ class Region:
     Two regions are equal when they are the same up to renaming.
     """
 
-    __slots__ = ("_key", "args", "outputs")
+    __slots__ = ("_key", "_nodes", "args", "outputs")
 
     def __init__(self, args: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
         self.args = tuple(args)
         self.outputs = tuple(outputs)
-        self._key: tuple[Any, ...] | None = None
+        self._key: Key | None = None
+        self._nodes: tuple[Node, ...] | None = None
 
     @property
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> tuple[Node, ...]:
         """The nodes inside in topological order, arguments left out."""
-        return [n for n in topological(self.outputs) if not n.op.leaf]
+        if self._nodes is None:
+            inside = topological(self.outputs)
+            self._nodes = tuple([n for n in inside if not n.op.leaf])
+        return self._nodes
 
     @property
-    def key(self) -> tuple[Any, ...]:
+    def key(self) -> Key:
         """A value that is equal for equal regions."""
         if self._key is None:
             numbers: dict[tuple[int, int], int] = {}
@@ -469,7 +475,8 @@ class Region:
                 for result in node.results:
                     numbers[id(node), result.index] = len(numbers)
             outputs = tuple(numbers[id(t.node), t.index] for t in self.outputs)
-            self._key = (tuple(a.type for a in self.args), tuple(rows), outputs)
+            types = tuple(a.type for a in self.args)
+            self._key = Key((types, tuple(rows), outputs))
         return self._key
 
     def __eq__(self, other: object) -> bool:
@@ -487,13 +494,36 @@ def _attr_key(value: Any) -> Any:
     return (type(value).__name__, value)
 
 
-def local_key(node: Node) -> tuple[Any, ...]:
-    """Return what tells nodes with equal inputs apart: op, attributes, regions.
+class Key:
+    """A value that is hashed once, however often it is looked up."""
+
+    __slots__ = ("hash", "value")
+
+    def __init__(self, value: tuple[Any, ...]) -> None:
+        self.value = value
+        self.hash = hash(value)
+
+    def __hash__(self) -> int:
+        return self.hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, Key):
+            return NotImplemented
+        return self.hash == other.hash and self.value == other.value
+
+
+def local_key(node: Node) -> Key:
+    """Return what tells nodes with equal inputs apart: op, attributes, regions, types.
 
     Attributes compare by bits and by type: 0.0 is not -0.0, 1 is not 1.0.
     """
-    attrs = tuple([_attr_key(v) for _, v in attr_items(node.attrs)])
-    return (node.op.name, attrs, tuple([r.key for r in node.regions]))
+    if node._key is None:
+        attrs = tuple([_attr_key(v) for _, v in attr_items(node.attrs)])
+        regions = tuple([r.key for r in node.regions])
+        node._key = Key((node.op.name, attrs, regions, node.types))
+    return node._key
 
 
 def topological(outputs: Iterable[Tensor]) -> list[Node]:
@@ -503,21 +533,24 @@ def topological(outputs: Iterable[Tensor]) -> list[Node]:
     so that a graph may be as deep as memory allows.
     """
     order: list[Node] = []
-    done: set[int] = set()
+    done: set[Node] = set()
     for output in outputs:
-        stack: list[tuple[Node, int]] = [(output.node, 0)]
-        while stack:
-            node, at = stack.pop()
-            if at == 0:
-                if id(node) in done:
-                    continue
-                done.add(id(node))
-            if at < len(node.inputs):
-                stack.append((node, at + 1))
-                if id(node.inputs[at].node) not in done:
-                    stack.append((node.inputs[at].node, 0))
+        if output.node in done:
+            continue
+        done.add(output.node)
+        # The nodes from an output inwards, each with the inputs still to be visited.
+        way = [(output.node, iter(output.node.inputs))]
+        while way:
+            node, rest = way[-1]
+            for tensor in rest:
+                inner = tensor.node
+                if inner not in done:
+                    done.add(inner)
+                    way.append((inner, iter(inner.inputs)))
+                    break
             else:
                 order.append(node)
+                way.pop()
     return order
 
 

@@ -145,7 +145,10 @@ def phase(
 
 
 class fixed:
-    """Give everything declared inside exactly this origin (rewriting)."""
+    """Give everything declared inside exactly this origin (rewriting).
+
+    Whoever rewrites node by node enters once, and moves from origin to origin.
+    """
 
     __slots__ = ("_origin", "_token")
 
@@ -153,9 +156,14 @@ class fixed:
         """Take the origin."""
         self._origin = origin
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> fixed:
         """Begin."""
         self._token = _fixed.set(self._origin)
+        return self
+
+    def move(self, origin: Origin) -> None:
+        """Go on with another origin."""
+        _fixed.set(origin)
 
     def __exit__(self, *_: object) -> None:
         """End."""

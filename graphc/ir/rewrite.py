@@ -349,8 +349,11 @@ def rewrite_once(
         if node in hidden:
             hidden.add(current)
             return current.results
+        candidates = by_root.get(node.op.name)
+        if candidates is None:
+            return current.results
         around = {t.node.op.name for t in inputs}
-        for r, needed in by_root.get(node.op.name, ()):
+        for r, needed in candidates:
             found = r.match(current, hidden) if needed <= around else None
             if found is not None:
                 with fixed(graph.origin(node).made_by(r.name)):

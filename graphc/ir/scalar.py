@@ -15,6 +15,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 from weakref import WeakValueDictionary
 
@@ -23,6 +24,8 @@ import numpy as np
 from graphc.ir.dims import Size
 from graphc.ir.philox import philox_words
 from graphc.ir.types import DType, bool_, float32, int32, int64, promote
+
+CACHED = 1 << 16  # expressions of which is kept what was found out about them
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,16 +413,25 @@ def _fold_index(prim: str, args: tuple[Expr, ...]) -> Expr | None:
 
 def walk(*roots: Expr) -> Iterator[Expr]:
     """Yield every expression below the roots once, arguments first."""
-    done: set[int] = set()
-    stack: list[tuple[Expr, bool]] = [(r, False) for r in reversed(roots)]
+    done: set[Expr] = set()
+    stack = list(reversed(roots))
     while stack:
-        item, ready = stack.pop()
-        if ready:
+        item = stack.pop()
+        if item in done:
+            continue
+        first = [a for a in reversed(item.args) if a not in done]
+        if first:
+            stack.append(item)
+            stack += first
+        else:
+            done.add(item)
             yield item
-        elif id(item) not in done:
-            done.add(id(item))
-            stack.append((item, True))
-            stack.extend((a, False) for a in reversed(item.args))
+
+
+@lru_cache(maxsize=CACHED)
+def loads(root: Expr) -> tuple[Load, ...]:
+    """Return the loads in an expression, each once."""
+    return tuple([e for e in walk(root) if isinstance(e, Load)])
 
 
 def rebuild(
@@ -465,6 +477,7 @@ class Linear:
     uniform: dict[Expr, Size]
 
 
+@lru_cache(maxsize=CACHED)
 def linear(root: Expr) -> Linear | None:
     """Return an index as a sum; None if it depends on axes in another way."""
     found = _sum(root)

@@ -31,6 +31,9 @@ class DType:
     def __str__(self) -> str:
         return self.name
 
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     @property
     def numpy(self) -> np.dtype[Any]:
         """The NumPy dtype of the same name."""
@@ -50,6 +53,7 @@ float64 = DType("float64", "f64", "f", 8)
 
 DTYPES: tuple[DType, ...] = (bool_, int32, int64, float32, float64)
 _NUMPY = {d.name: np.dtype(d.name) for d in DTYPES}
+_RANK = {d: i for i, d in enumerate(DTYPES)}
 _BY_NAME = {d.name: d for d in DTYPES}
 BY_SHORT = {d.short: d for d in DTYPES}
 
@@ -94,7 +98,7 @@ def promote(*dtypes: DType) -> DType:
         >>> promote(int64, float32).name, promote(int32, int64).name
         ('float32', 'int64')
     """
-    return max(dtypes, key=DTYPES.index)
+    return max(dtypes, key=_RANK.__getitem__)
 
 
 Shape = tuple[Size, ...]

@@ -135,7 +135,7 @@ def elementwise(
         )
     )
 
-    def call(*args: Any, **named: Any) -> Any:
+    def in_order(args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
         try:
             bound = signature.bind(*args, **named)
         except TypeError as error:
@@ -144,7 +144,11 @@ def elementwise(
                 f"{name}() takes {arity} arguments, {given} given: {error}"
             ) from None
         bound.apply_defaults()
-        args = bound.args
+        return bound.args
+
+    def call(*args: Any, **named: Any) -> Any:
+        if named or len(args) != arity:
+            args = in_order(args, named)
         if any(isinstance(a, Expr) for a in args):
             return body(*args)
         if any(type(a).__module__.startswith("sympy") for a in args):

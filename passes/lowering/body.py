@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from graphc.errors import LoweringError
-from graphc.ir.nodes import Node, Tensor
+from graphc.ir.nodes import Node, Tensor, local_key
 from graphc.ir.op import Controlled, Decomposed, Routine, ScatterAdd, Unsupported, View
 from graphc.ir.origins import Origin
-from graphc.ir.program import Call, Statement, Task
+from graphc.ir.program import Call, Nest, Statement, Task
 from graphc.ir.program.routines import routine
+from graphc.ir.program.text import renamed
 from graphc.ops.creation import CONSTANT
 from graphc.ops.regions import FUSED
 from graphc.passes.lowering.buffers import Buffers, Place
@@ -50,6 +51,8 @@ class Body:
         self.prefix = prefix
         self.statements: list[Statement] = []
         self.stores: dict[Tensor, list[Place]] = {}
+        # Nests by what their nodes and places are, with the buffers they name.
+        self.known: dict[object, tuple[Nest, list[str]]] = {}
 
     def run(
         self, nodes: Sequence[Node], targets: Sequence[Target]
@@ -135,7 +138,7 @@ class Body:
         ]
         group = GroupLowering(sources, outputs)
         try:
-            nest = group.nest(_title(group.nodes))
+            nest = self._lowered(node, group)
         except NotOneNest as error:
             raise LoweringError(
                 f"the group %{name[1:]} is not one nest: {error.message}",
@@ -148,6 +151,28 @@ class Body:
         self.add(nest.replace(origins=origins, summary=summary))
         if alone:
             self.spread(node.results[0], outputs[0][1])
+
+    def _lowered(self, node: Node, group: GroupLowering) -> Nest:
+        """Return the nest of a group; of equal ones, as in equal layers, one is made.
+
+        The others are the same nest with other names for its buffers.
+        """
+        places = [self.where[t] for t in node.inputs] + [p for _, p in group.outputs]
+        if any(p.lead or p.shift for p in places):
+            return group.nest(_title(group.nodes))
+        used = list(dict.fromkeys(p.buffer for p in places))
+        key = (
+            local_key(node),
+            tuple(t.type for t in node.inputs),
+            tuple(used.index(p.buffer) for p in places),
+            tuple(len(self.stores[r]) for r in node.results),
+        )
+        if key not in self.known:
+            self.known[key] = group.nest(_title(group.nodes)), used
+            return self.known[key][0]
+        nest, names = self.known[key]
+        same = dict(zip(names, used, strict=True))
+        return renamed(nest, same).replace(nodes=tuple(group.nodes))
 
     def _call(self, node: Node, how: Routine, name: str) -> None:
         """Call a routine on whole buffers; parts of one are copied out and in."""

@@ -301,20 +301,22 @@ def reached(outputs: Sequence[Tensor], sources: Collection[Tensor]) -> list[Node
     stop = {t.node for t in sources}
     order: list[Node] = []
     done: set[Node] = set()
-    for output in outputs:
-        stack: list[tuple[Node, bool]] = [(output.node, False)]
-        while stack:
-            node, ready = stack.pop()
-            if ready:
-                order.append(node)
-            elif node not in done and not node.op.leaf:
-                done.add(node)
-                stack.append((node, True))
-                stack.extend(
-                    (t.node, False)
-                    for t in reversed(node.inputs)
-                    if t not in sources and t.node not in stop
-                )
+    stack = [t.node for t in reversed(outputs)]
+    while stack:
+        node = stack.pop()
+        if node in done or node.op.leaf:
+            continue
+        before = [
+            t.node
+            for t in reversed(node.inputs)
+            if t.node not in stop and not t.node.op.leaf
+        ]
+        if done.issuperset(before):
+            done.add(node)
+            order.append(node)
+        else:
+            stack.append(node)
+            stack += before
     return order
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -26,7 +26,7 @@ from graphc.ir.dims import Dim, Size, evaluate, product
 from graphc.ir.graph import Guard
 from graphc.ir.nodes import Node, Tensor
 from graphc.ir.origins import Origin
-from graphc.ir.scalar import Expr, Load, linear, walk
+from graphc.ir.scalar import Expr, linear, loads, walk
 from graphc.ir.types import DType, Shape, TensorType
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Buffer:
     @property
     def strides(self) -> tuple[Size, ...]:
         """The distance in elements between neighbours along each axis."""
-        return tuple(product(self.shape[i + 1 :]) for i in range(len(self.shape)))
+        return _strides(self.shape)
 
     def step(self, index: Sequence[Expr], axis: str) -> Size | None:
         """Return by how many elements an access moves along an axis, if known."""
@@ -72,6 +72,11 @@ class Buffer:
     def bytes(self) -> Size:
         """Its size in bytes."""
         return product((*self.shape, self.dtype.itemsize))
+
+
+@lru_cache(maxsize=1 << 12)
+def _strides(shape: Shape) -> tuple[Size, ...]:
+    return tuple(product(shape[i + 1 :]) for i in range(len(shape)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +211,8 @@ class Nest:
         found: list[str] = []
         own: set[tuple[object, ...]] = set()
         for p in self.phases:
-            loads = [e for e in walk(*p.roots) if isinstance(e, Load)]
-            found += [e.buffer for e in loads if (e.buffer, e.args, p.axes) not in own]
+            read = dict.fromkeys(e for r in p.roots for e in loads(r))
+            found += [e.buffer for e in read if (e.buffer, e.args, p.axes) not in own]
             stores = [s for s in p.stores if not s.accumulate]
             own.update((s.buffer, s.index, p.axes) for s in stores)
         found += [s.buffer for p in self.phases for s in p.stores if s.accumulate]

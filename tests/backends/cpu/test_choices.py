@@ -49,7 +49,7 @@ def squares(x: gc.Tensor) -> gc.Tensor:
 def place_of(step: gc.Step, nest: Nest, sizes: dict[str, int], threads: int) -> Place:
     runner = step.runner
     words = next(
-        w for c in runner._compiled.values() for t, _, w in c.steps if t is nest
+        w for c in runner._compiled.values() for t, _, w in c.steps if t == nest
     )
     return Place(nest, step.program, sizes, False, False, words, threads)
 

@@ -60,9 +60,16 @@ def test_warm_process_needs_no_numba(tmp_path: Path) -> None:
     assert run_script(tmp_path) == [value, "[]", "[True, True]", "True"]
 
     # Whatever is damaged or missing is made again.
+    (step,) = (tmp_path / "steps").iterdir()
+    content = step.read_bytes()
+    for rest in (b"", b"rubbish", content[:-1], content[:-1] + b"x"):
+        step.write_bytes(rest)
+        assert run_script(tmp_path) == [value, "[]", "[True, True]", "True"]
+        assert step.read_bytes() == content
     (keys,) = (tmp_path / "modules").glob("*.keys")
     whole = keys.read_text()
     for damaged in ("", "[", "[1]", '["no such key"]', "{}"):
+        step.unlink()
         keys.write_text(damaged)
         assert run_script(tmp_path) == [value, "['numba']", "[True, True]", "True"]
         assert keys.read_text() == whole
