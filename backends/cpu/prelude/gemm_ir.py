@@ -18,8 +18,7 @@ answers while it computes.
 tile_rows_HxV(c, sc, a, across, deep, b, sb_k, k, cols, accumulate, lines)
 
     The same of a[across[i] + deep[p]], two tables of offsets: of windows that are read
-    where they lie. What is broadcast need not have neighbours. Of `deep` AHEAD more are
-    read: what lies there is asked for, whether it is there or not.
+    where they lie. What is broadcast need not have neighbours.
 
 tile_columns_HxV(c, sc, a, sa_i, sa_k, b, deep, k, cols, accumulate, lines)
 
@@ -44,9 +43,8 @@ from . import native
 WORD = ir.IntType(64)
 BIT = ir.IntType(1)
 
-# How many turns before it is read the line of an element is asked for, of a transposed
-# row or of a window: the second cache answers within some 15 cycles, a turn of a whole
-# tile takes 12. So many offsets more a table has.
+# How many turns before it is read the line of a transposed element is asked for: the
+# second cache answers within some 15 cycles, a turn of a whole tile takes 12.
 AHEAD = 8
 # How many lines what comes behind a tile may have it ask for; a power of two.
 LINES = 128
@@ -299,8 +297,6 @@ def write_tile(
 
     def turn(sums: list[ir.Value], ap: ir.Value, bq: ir.Value) -> list[ir.Value]:
         if offsets == "rows":
-            if asks_ahead:
-                w.ask(b, b.gep(a, [b.add(b.load(b.gep(ap, [i(AHEAD)])), places[0])]))
             ap = b.gep(a, [b.load(ap)])
         if offsets == "columns":
             bq = b.gep(bp, [b.load(bq)])
@@ -326,8 +322,7 @@ def write_tile(
         for cell in cells:
             w.ask(b, start(*cell), to_write=True)
     coming, onward = [], i(0)
-    asks_ahead = sets == 1 and vectors == w.tile.vectors
-    if asks_ahead and offsets != "rows":
+    if sets == 1 and vectors == w.tile.vectors and offsets != "rows":
         plain = b.icmp_signed("==", sa_k, i(1))
         next_rows, later = b.mul(sa_i, i(height)), b.mul(sa_k, i(AHEAD))
         coming = [b.gep(a, [b.select(plain, next_rows, later)])]
