@@ -31,7 +31,12 @@ from functools import cached_property
 from graphc.backends.cpu.early import Below
 from graphc.backends.cpu.tile_forms import gathers
 from graphc.backends.cpu.tile_nest import TileNest
-from graphc.backends.cpu.tile_windows import DEEP_OF_ROWS, STRIP, may_be_deep
+from graphc.backends.cpu.tile_windows import (
+    DEEP_OF_ROWS,
+    STRIP,
+    may_be_deep,
+    panel_width,
+)
 from graphc.backends.cpu.writer import Writer
 from graphc.backends.shared.blocks import times
 from graphc.ir.dims import Size
@@ -52,6 +57,7 @@ class RowsNest(TileNest):
         self.sides = found.columns, (found.row,)
         self.deepest = DEEP_OF_ROWS
         self.pieces = may_be_deep(found)
+        self.width = panel_width(found, self.columns, self.lanes)
         self.gathered = gathers(found.a, (found.row,), found)
 
     def _copied(self) -> list[tuple[Size, Size]]:
@@ -79,14 +85,14 @@ class RowsNest(TileNest):
         fresh = "band == from_band"
         if any(step != 0 for _, step in steps(x.a, x.batch, w.program)):
             fresh = f"({fresh}) | (column == 0)"  # another one for these windows
-        n, nr = self.n, self.columns
+        n, nr = self.n, self.width
         with w.loop(f"if {fresh}:"), w.loop(f"for q in range(0, {n}, {nr}):"):
             to = f"at(panel, q * {self.k})"
             self._panel(to, "0", "q", self.k, f"min({n} - q, {nr})")
 
     def _panel(self, to: str, down: str, across: str, k: str, cols: str) -> None:
         """Write the copy of a panel, so deep, from a place along the sum on."""
-        w, x, nr = self.w, self.roles, self.columns
+        w, x, nr = self.w, self.roles, self.width
         pointer, base = self._base(x.a, (*x.batch, *x.blocks))
         if self.gathered:
             w.use("gather_panel")
@@ -122,7 +128,7 @@ class RowsNest(TileNest):
             self._panel("panel", start, "column", count, "cols")
             self._tiles_of("low", "high", "panel", start, count, added)
         else:
-            panel = f"at(panel, column * {self.k} + {start} * {self.columns})"
+            panel = f"at(panel, column * {self.k} + {start} * {self.width})"
             self._tiles_of("start", "stop", panel, start, count, added)
 
     def _tiles_of(
@@ -138,7 +144,7 @@ class RowsNest(TileNest):
             self._rows()
             to = f"at(c, (v - {first}) * height * {nr}), {nr}"
             left = f"at({pointer}, {base}), {rows} + 8 * row, {deep}, rows"
-            right = f"{panel}, {nr}, {count}, cols"
+            right = f"{panel}, {self.width}, {count}, cols"
             w.line(f"tile_rows(tile_at, {to}, {left}, {right}, {added}, 0)")
 
     @contextmanager

@@ -20,6 +20,7 @@ from graphc.backends.cpu.tile_windows import (
     has_rows,
     lies,
     may_be_deep,
+    panel_width,
     tile_roles,
 )
 from graphc.backends.shared.arguments import Argument
@@ -260,7 +261,7 @@ class TileRoom:
             deep = min(k, DEEP_OF_ROWS) if x.blocks else k * wide
             sizes = {
                 "c": some * tile.rows * tile.columns,
-                "panel": deep * tile.columns,
+                "panel": deep * panel_width(x, tile.columns, self._lanes),
                 "turned": self._lanes * tile.rows * tile.columns,
             }
         else:

@@ -76,6 +76,12 @@ def may_be_deep(x: Contraction) -> bool:
     return not (isinstance(deep, int) and deep <= DEEP_OF_ROWS)
 
 
+def panel_width(x: Contraction, columns: int, lanes: int) -> int:
+    """Return how wide panels beside windows that are rows are: no wider than needed."""
+    n = x.row.extent
+    return min(-(-n // lanes) * lanes, columns) if isinstance(n, int) else columns
+
+
 def deepest(x: Contraction) -> int:
     """Return how deep a piece of the sum of windows may be."""
     return DEEP_IN_COPIES if lies(x) else DEEP
