@@ -29,7 +29,7 @@ from contextlib import contextmanager
 from functools import cached_property
 
 from graphc.backends.cpu.early import Below
-from graphc.backends.cpu.tile_forms import gathers
+from graphc.backends.cpu.tile_forms import gathers, neighbours
 from graphc.backends.cpu.tile_nest import TileNest
 from graphc.backends.cpu.tile_windows import (
     DEEP_OF_ROWS,
@@ -59,6 +59,11 @@ class RowsNest(TileNest):
         self.pieces = may_be_deep(found)
         self.width = panel_width(found, self.columns, self.lanes)
         self.gathered = gathers(found.a, (found.row,), found)
+
+    @property
+    def asks(self) -> bool:
+        """Whether tiles ask for windows: where each comes from another line."""
+        return not neighbours(self.roles, self.columns)[1]
 
     def _copied(self) -> list[tuple[Size, Size]]:
         x = self.roles
@@ -145,7 +150,7 @@ class RowsNest(TileNest):
             to = f"at(c, (v - {first}) * height * {nr}), {nr}"
             left = f"at({pointer}, {base}), {rows} + 8 * row, {deep}, rows"
             right = f"{panel}, {self.width}, {count}, cols"
-            w.line(f"tile_rows(tile_at, {to}, {left}, {right}, {added}, 0)")
+            w.line(f"tile_rows(tile_at, {to}, {left}, {right}, {added}, {self.asks:d})")
 
     @contextmanager
     def _some(

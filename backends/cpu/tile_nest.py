@@ -211,10 +211,14 @@ class TileNest:
             pieces = self._gathered()
         else:
             sizes = [product(axis.extent for axis in axes) for axes in self.sides]
-            asks = bool(self.below.noted)
-            pieces = tile_pieces(*sizes, dtype, copied=self.windows, asks=asks)
+            pieces = tile_pieces(*sizes, dtype, copied=self.windows, asks=self.asks)
         value = " ".join((which, dtype, *pieces))
         self.w.arguments.special("routine", name, value)
+
+    @property
+    def asks(self) -> bool:
+        """Whether tiles ask for what comes next."""
+        return bool(self.below.noted)
 
     def _copied(self) -> list[tuple[Size, Size]]:
         """Return the strides, down and across, of what `pack` may copy."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphc.backends.cpu.prelude import gemm
+from graphc.backends.cpu.prelude.gemm_ir import AHEAD
 from graphc.backends.cpu.tile_forms import gathers, may_divide_rows
 from graphc.backends.cpu.tile_spread import Spread, spread_of
 from graphc.backends.cpu.tile_windows import (
@@ -317,7 +318,10 @@ class TileRoom:
     # --- offsets ----------------------------------------------------------------------
 
     def offsets(self, word: Argument) -> Array:
-        """Return what axes add to where a read lies, the last running fastest."""
+        """Return what axes add to where a read lies, the last running fastest.
+
+        Behind it stands what a tile that asks ahead may read.
+        """
         if word.value == "lines":
             return self._lines(word)
         if word.value == "spread":
@@ -326,7 +330,7 @@ class TileRoom:
         for extent, step in word.axes:
             along = np.arange(self._number(extent), dtype=np.int64) * self._number(step)
             total = (total[:, None] + along).reshape(-1)
-        return total
+        return np.append(total, np.zeros(AHEAD, np.int64))
 
     def _spread(self, word: Argument) -> Array:
         """Return where products belong: remainders one behind the other."""
