@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from graphc.backends.cpu.arguments import POINTERS, read_lines
 from graphc.backends.cpu.calls import write_call
+from graphc.backends.cpu.rows_nest import RowsNest
 from graphc.backends.cpu.spread_nest import SpreadNest
 from graphc.backends.cpu.tile_forms import kept_operands
 from graphc.backends.cpu.tile_nest import TileNest
 from graphc.backends.cpu.tile_spread import spread_of
-from graphc.backends.cpu.tile_windows import tile_roles
+from graphc.backends.cpu.tile_windows import has_rows, tile_roles
 from graphc.backends.cpu.vector_nest import VectorNest
 from graphc.backends.cpu.writer import Writer
 from graphc.backends.shared.alike import Alike
@@ -21,6 +22,7 @@ from graphc.backends.shared.module import (
     write_source,
 )
 from graphc.ir.program import Call, Nest, Program, Task
+from graphc.passes.contraction import Contraction
 
 PRELUDE = "graphc.backends.cpu.prelude.names"
 
@@ -55,8 +57,7 @@ def write_kernel(
     if nest.is_tiled:
         assert tile is not None
         roles = tile_roles(nest, program, tile[1])
-        kind = TileNest if spread_of(roles) is None else SpreadNest
-        kind(writer, roles, tile, kept).write()
+        _tile_nest(roles, tile[1])(writer, roles, tile, kept).write()
     else:
         VectorNest(writer).write()
     lines = read_lines(arguments)
@@ -72,6 +73,13 @@ def write_kernel(
         frozenset(writer.used),
         kernel_doc(nest, arguments),
     )
+
+
+def _tile_nest(roles: Contraction, columns: int) -> type[TileNest]:
+    """Return what writes a contraction on tiles of so many columns."""
+    if spread_of(roles) is not None:
+        return SpreadNest
+    return RowsNest if has_rows(roles, columns) else TileNest
 
 
 def _tiled_dtype(nest: Nest) -> str:

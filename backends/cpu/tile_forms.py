@@ -67,23 +67,34 @@ def is_flat(x: Contraction, later: Sequence[Phase], lanes: int, columns: int) ->
     return all(lies(buffer, index) for buffer, index in accesses)
 
 
-def swaps(x: Contraction, columns: int) -> bool:
-    """Whether windows are read where they lie, as rows, and sums are turned back.
-
-    Where they have few neighbours across, they would have to be transposed to be
-    columns. Of the other operand, since windows overlap, there is less; but it has to
-    fill the columns of a tile, or an eighth of them where windows have few neighbours
-    along the sum as well; and the sum must be long, as each is moved three times.
-    """
-    if not gathers(x.b, x.columns, x) or gathers(x.a, (x.row,), x):
-        return False
+def neighbours(x: Contraction, columns: int) -> tuple[bool, bool]:
+    """Whether windows have neighbours across and along the sum, an eighth of a tile."""
     across, along = (
         step == 1 and not (isinstance(extent, int) and 8 * extent < columns)
         for axes in (x.columns, x.depth)
         for extent, step in steps(x.b, axes[-1:], x.program)
     )
+    return across, along
+
+
+def swaps(x: Contraction, columns: int) -> bool:
+    """Whether windows may be read where they lie, as rows, and sums are turned back.
+
+    Where they have few neighbours across, they would have to be transposed to be
+    columns. Of the other operand, since windows overlap, there is less; but it has to
+    fill the columns of a tile, or an eighth of them where windows have few neighbours
+    along the sum as well; and all columns where windows have neighbours across. And the
+    sum must be long, as each is moved three times.
+    """
+    if not gathers(x.b, x.columns, x):
+        return False
+    across, along = neighbours(x, columns)
     n, least = x.row.extent, columns // 2 + 1 if along else columns // 8
-    if across or (isinstance(n, int) and n < least):
+    if across or gathers(x.a, (x.row,), x):
+        whole = isinstance(n, int) and 8 * (-n % columns) <= n
+        if x.blocks or not whole:
+            return False
+    elif isinstance(n, int) and n < least:
         return False
     long = product(axis.extent for axis in (*x.blocks, *x.depth))
     return not (isinstance(n, int) and isinstance(long, int) and long < 3 * n)

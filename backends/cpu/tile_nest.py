@@ -20,10 +20,8 @@ A sum over many axes is added up in parts, one behind the other, each with a pan
 its own, and so is one whose panels are gathered, in pieces that the first cache holds;
 the scratch then holds all tiles of a panel until the last part is added.
 
-Windows that have few neighbours across, as in the gradient by the weights, are the rows
-of tiles instead, read where they lie; the tiles are turned back for the epilogue, which
-follows when a thread's share of a panel is done. What has zeros around it is read from
-a frame, which begins with an image or a part of the sum (tile_frame.py).
+Windows may be the rows of tiles instead (rows_nest.py). What has zeros around it is
+read from a frame, which begins with an image or a part of the sum (tile_frame.py).
 
 A long sum of two matrices is added up in layers where what tiles read would not stay in
 the second cache; the scratch then holds all tiles of a thread.
@@ -50,7 +48,6 @@ from graphc.backends.cpu.tile_forms import (
     may_be_layered,
     may_divide_rows,
     runs_down,
-    swaps,
 )
 from graphc.backends.cpu.tile_frame import write_frame
 from graphc.backends.cpu.tile_pieces import pack_pieces, tile_pieces
@@ -84,17 +81,19 @@ class TileNest:
         self.sum = self.nest.phases[0].reduces[0]
         self.windows = gathers(found.b, found.columns, found)
         self.lies = lies(found)
-        self.swapped = not self.lies and swaps(found, self.columns)
         self.by_rows = may_divide_rows(found)
-        self.pieces = self.windows and (self.swapped or has_pieces(found))
+        self.pieces = self.windows and has_pieces(found)
+        self.deepest = deepest(found)  # of a panel of windows
         self.in_parts = self.pieces or bool(found.blocks)
         self.layered = may_be_layered(found) and not index
+        # The axes that rows of tiles count, and those that their columns do.
+        self.sides: tuple[Sequence[LoopAxis], ...] = (found.row,), found.columns
         self.m = self.n = self.k = ""  # how many rows and columns, and how deep
 
     @cached_property
     def tile(self) -> str:
         """The routine that computes a tile."""
-        return "tile_rows" if self.swapped else "tile_columns" if self.lies else "tile"
+        return "tile_columns" if self.lies else "tile"
 
     def write(self) -> None:
         """Write the kernel's body."""
@@ -142,12 +141,14 @@ class TileNest:
                 self._first()
                 self._frame("(band == from_band) | (column == 0)")
                 self._sums("layer" if self.layered else "0")
-            if self.swapped:
-                self._turned_back()
-            elif self.in_parts and not self.direct:
-                with w.loop("for v in range(low, high):"):
-                    self._rows()
-                    self._epilogue_of_tile()
+            self._rest()
+
+    def _rest(self) -> None:
+        """Write what becomes of the sums of a panel that a tile does not end with."""
+        if self.in_parts and not self.direct:
+            with self.w.loop("for v in range(low, high):"):
+                self._rows()
+                self._epilogue_of_tile()
 
     def _layers(self) -> None:
         """Write the loop over layers of the sum, each with all panels.
@@ -187,10 +188,7 @@ class TileNest:
         kind = "f32" if x.a.dtype is float32 else "f64"
         w.use(kind)
         w.use("at")
-        self.m = w.extent(x.row)
-        self.n = self._size("columns", x.columns)
-        if self.swapped:
-            self.m, self.n = self.n, self.m
+        self.m, self.n = (self._size("columns", axes) for axes in self.sides)
         self.k = self._size("depth", x.depth)
         own = "this thread's own"
         self._routine("tile_at", self.tile)
@@ -208,38 +206,44 @@ class TileNest:
 
     def _routine(self, name: str, which: str) -> None:
         """Take the table of those pieces of a routine that sizes may need."""
-        x, columns = self.roles, product(axis.extent for axis in self.roles.columns)
-        dtype = x.a.dtype.name
+        dtype = self.roles.a.dtype.name
         if which == "pack":
             pieces = pack_pieces(self._copied())
         elif which == "gather":
-            turned = self.windows and not self.swapped and runs_down(x, x.program)
-            runs = gathers(x.a, (x.row,), x) or not turned
-            pieces = ["runs"] * runs + ["turned"] * turned
+            pieces = self._gathered()
         else:
-            sizes = (columns, x.row.extent) if self.swapped else (x.row.extent, columns)
-            asks = bool(self.below.noted)
-            copied, even = self.windows, self.by_rows
+            sizes = [product(axis.extent for axis in axes) for axes in self.sides]
+            copied, asks, even = self.windows, self.asks, self.by_rows
             pieces = tile_pieces(*sizes, dtype, copied=copied, asks=asks, even=even)
         value = " ".join((which, dtype, *pieces))
         self.w.arguments.special("routine", name, value)
 
+    @property
+    def asks(self) -> bool:
+        """Whether tiles ask for what comes next."""
+        return bool(self.below.noted)
+
     def _copied(self) -> list[tuple[Size, Size]]:
         """Return the strides, down and across, of what `pack` may copy."""
-        x, found = self.roles, list[tuple[Size, Size]]()
-
-        def step(e: Load, axes: Sequence[LoopAxis]) -> Size:
-            one = merged(steps(e, axes, x.program))
-            assert one is not None
-            return one
-
-        if self.swapped:
-            return [(step(x.a, x.depth), step(x.a, (x.row,))), (1, self.columns)]
+        x, found, move = self.roles, list[tuple[Size, Size]](), self._move
         if not self.windows:
-            found.append((step(x.b, x.depth), step(x.b, x.columns)))
-        if not gathers(x.a, (x.row,), x) and step(x.a, x.depth) != 1:
-            found.append((step(x.a, (x.row,)), step(x.a, x.depth)))
+            found.append((move(x.b, x.depth), move(x.b, x.columns)))
+        if not gathers(x.a, (x.row,), x) and move(x.a, x.depth) != 1:
+            found.append((move(x.a, (x.row,)), move(x.a, x.depth)))
         return found
+
+    def _gathered(self) -> list[str]:
+        """Return the ways to copy what `gather` may copy."""
+        x = self.roles
+        turned = self.windows and runs_down(x, x.program)
+        runs = gathers(x.a, (x.row,), x) or not turned
+        return ["runs"] * runs + ["turned"] * turned
+
+    def _move(self, e: Load, axes: Sequence[LoopAxis]) -> Size:
+        """Return how far a read moves along axes that are one."""
+        step = merged(steps(e, axes, self.roles.program))
+        assert step is not None
+        return step
 
     def _size(self, name: str, axes: Sequence[LoopAxis]) -> str:
         if len(axes) == 1:
@@ -248,12 +252,10 @@ class TileNest:
         return self.w.arguments.size(name, product(axis.extent for axis in axes))
 
     def _step(self, e: Load, axes: Sequence[LoopAxis]) -> str:
-        """Return how far a read moves along axes that are one, as an argument."""
+        """Return that as an argument."""
         args = self.w.arguments
-        step = merged(steps(e, axes, self.roles.program))
-        assert step is not None
         pointer = "framed" if e.buffer == FRAME else args.buffer(e.buffer)
-        return args.factor(f"{pointer}_{axes[-1].name}", step)
+        return args.factor(f"{pointer}_{axes[-1].name}", self._move(e, axes))
 
     def _offsets(self, name: str, e: Load, axes: Sequence[LoopAxis]) -> str:
         """Return the table of what axes add to where a read lies."""
@@ -268,16 +270,18 @@ class TileNest:
 
     def _sums(self, part: str) -> None:
         """Write the sums of this thread's tiles of a panel, or a part of them."""
-        w, k = self.w, self.k
+        k = self.k
         if not self.windows:
             self._matrix()
             self._tiles(f"at(a, {self._row_of_a()})", k, part)
-            return
-        if not self.pieces:
+        elif self.pieces:
+            self._pieces(part)
+        else:
             self._piece("0", k, part)
-            return
-        # A panel of windows is no deeper than the first cache holds.
-        deep = deepest(self.roles)
+
+    def _pieces(self, part: str) -> None:
+        """Write the sums over windows by pieces, as deep as a cache holds panels."""
+        w, k, deep = self.w, self.k, self.deepest
         w.line(f"pieces = max(({k} + {deep - 1}) // {deep}, 1)")
         w.line(f"length = ({k} + pieces - 1) // pieces")
         with w.loop("for piece in range(pieces):"):
@@ -287,9 +291,6 @@ class TileNest:
 
     def _piece(self, start: str, count: str, added: str) -> None:
         """Write the sums over so many places of windows, from one on."""
-        if self.swapped:
-            self._where_they_lie(added)
-            return
         self._windows(start, count)
         along = "" if start == "0" else f" + {start} * a_deep"
         self._tiles(f"at(a, {self._row_of_a()}{along})", count, added)
@@ -343,11 +344,12 @@ class TileNest:
         x = self.roles
         if x.frame is None:
             return
-        span = "column", "column + cols"
-        if self.swapped:
-            span = "low * height", f"min(high * height, {self.m})"
         pointer, base = self._base(x.frame.source, (*x.batch, *x.blocks))
-        write_frame(self.w, x, f"at({pointer}, {base})", fresh, span)
+        write_frame(self.w, x, f"at({pointer}, {base})", fresh, self._span())
+
+    def _span(self) -> tuple[str, str]:
+        """Return the first window that is read, and the one behind the last."""
+        return "column", "column + cols"
 
     def _windows(self, start: str, count: str) -> None:
         """Write what b is: windows, of so many places, from one on."""
@@ -385,33 +387,8 @@ class TileNest:
         copy = f"{to}, width, {source}, {deep}, {across}, {self.k}, cols"
         w.line(f"b, b_deep, _ = fetch(pack_at, copied, {fresh}, {copy})")
 
-    def _where_they_lie(self, added: str) -> None:
-        """Write a piece of the sums of windows that are the rows of tiles."""
-        w, x, nr = self.w, self.roles, self.columns
-        (p, base), (q, start) = (
-            self._base(e, (*x.batch, *x.blocks)) for e in (x.a, x.b)
-        )
-        deep, across = self._step(x.a, x.depth), self._step(x.a, (x.row,))
-        w.use("pack")
-        self._routine("pack_at", "pack")
-        begin = " + ".join((base, times("d", deep), times("column", across)))
-        copy = f"panel, {nr}, at({p}, {begin}), {deep}, {across}, some, cols"
-        w.line(f"pack(pack_at, {copy})")
-        rows, down = (
-            self._offsets(name, x.b, axes)
-            for name, axes in (("across_b", x.columns), ("deep_b", x.depth))
-        )
-        with w.loop("for v in range(low, high):"):
-            self._rows()
-            to = f"at(c, (v - low) * height * {nr}), {nr}"
-            left = f"at({q}, {start}), {rows} + 8 * row, {down} + 8 * d, rows"
-            right = f"panel, {nr}, some, cols"
-            w.line(f"tile_rows(tile_at, {to}, {left}, {right}, {added}, 0)")
-
     def _first(self) -> None:
         """Write what a is: the rows of the first operand."""
-        if self.swapped:
-            return
         w, x = self.w, self.roles
         pointer, base = self._base(x.a, (*x.batch, *x.blocks))
         lanes = self.lanes
@@ -480,7 +457,7 @@ class TileNest:
     def direct(self) -> Store | None:
         """The store of sums as they are, to neighbours: the tile does it itself."""
         stores = [s for phase in self._later for s in phase.stores]
-        if self.swapped or len(stores) != 1 or stores[0].accumulate:
+        if len(stores) != 1 or stores[0].accumulate:
             return None
         (store,) = stores
         if not isinstance(store.value, Ref) or store.value.dtype is not self.sum.dtype:
@@ -533,22 +510,9 @@ class TileNest:
             for phase in self.nest.phases[1:]
         )
 
-    def _turned_back(self) -> None:
-        """Write the epilogue of sums whose rows are columns of what is made."""
-        w, lanes = self.w, self.lanes
-        w.line("row = low * height")
-        w.line(f"lines = min(high * height, {self.m}) - row")
-        w.line(f"width = (lines + {lanes - 1}) // {lanes} * {lanes}")
-        w.line(f"pack(pack_at, turned, width, c, 1, {self.columns}, cols, lines)")
-        self._epilogue(
-            "column", "cols", "row", "lines", "load(turned, r * width + q, m)"
-        )
-
     @cached_property
     def below(self) -> Below:
         """How the epilogue sees to it that the next tile's finds its own near."""
-        if self.swapped:  # all tiles are made by then
-            return Below(self.w, self.roles.row.name, ())
         # Between two parts of an epilogue lies a tile, but for these.
         noting = not (self.in_parts or self.direct or self.lies)
         size = self.rows, self.columns // self.lanes

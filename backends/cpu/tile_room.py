@@ -10,9 +10,20 @@ from typing import Any
 import numpy as np
 
 from graphc.backends.cpu.prelude import gemm
-from graphc.backends.cpu.tile_forms import gathers, may_divide_rows, swaps
+from graphc.backends.cpu.prelude.gemm_ir import AHEAD
+from graphc.backends.cpu.tile_forms import gathers, may_divide_rows
 from graphc.backends.cpu.tile_spread import Spread, spread_of
-from graphc.backends.cpu.tile_windows import DEEP, has_pieces, lies, tile_roles
+from graphc.backends.cpu.tile_windows import (
+    DEEP,
+    DEEP_OF_ROWS,
+    STRIP,
+    has_pieces,
+    has_rows,
+    lies,
+    may_be_deep,
+    panel_width,
+    tile_roles,
+)
 from graphc.backends.shared.arguments import Argument
 from graphc.ir.dims import Size, evaluate, product
 from graphc.ir.program import LoopAxis, Nest, Program, Schedule
@@ -244,12 +255,15 @@ class TileRoom:
         spread = spread_of(x)
         if spread is not None:
             return self._spread_rooms(spread)
-        if not lies(x) and swaps(x, tile.columns):
-            tall = -(-n // tile.rows) * tile.rows
+        if has_rows(x, tile.columns):
+            tall, wide = -(-n // tile.rows), -(-m // tile.columns)
+            most = STRIP if may_be_deep(x) else self._lanes
+            some = tall if x.blocks else min(tall, most)
+            deep = min(k, DEEP_OF_ROWS) if x.blocks else k * wide
             sizes = {
-                "c": tall * tile.columns,
-                "panel": min(k, DEEP) * tile.columns,
-                "turned": (tall + self._lanes) * tile.columns,
+                "c": some * tile.rows * tile.columns,
+                "panel": deep * panel_width(x, tile.columns, self._lanes),
+                "turned": self._lanes * tile.rows * tile.columns,
             }
         else:
             own = m
@@ -304,7 +318,10 @@ class TileRoom:
     # --- offsets ----------------------------------------------------------------------
 
     def offsets(self, word: Argument) -> Array:
-        """Return what axes add to where a read lies, the last running fastest."""
+        """Return what axes add to where a read lies, the last running fastest.
+
+        Behind it stands what a tile that asks ahead may read.
+        """
         if word.value == "lines":
             return self._lines(word)
         if word.value == "spread":
@@ -313,7 +330,7 @@ class TileRoom:
         for extent, step in word.axes:
             along = np.arange(self._number(extent), dtype=np.int64) * self._number(step)
             total = (total[:, None] + along).reshape(-1)
-        return total
+        return np.append(total, np.zeros(AHEAD, np.int64))
 
     def _spread(self, word: Argument) -> Array:
         """Return where products belong: remainders one behind the other."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from graphc.backends.cpu.tile_forms import gathers, swaps
+from graphc.backends.cpu.tile_forms import gathers, neighbours, swaps
 from graphc.backends.cpu.tile_spread import spread_of
 from graphc.ir.dims import Size, product
 from graphc.ir.program import Buffer, Nest, Program
@@ -26,10 +26,14 @@ from graphc.passes.contraction import Contraction, contraction_of, merged, steps
 from graphc.passes.framed import FRAME, Frame, with_frame
 
 # How deep a panel is that the first cache holds, gathered; and of windows that lie in
-# copies, which share all but their first line with those above.
-DEEP, DEEP_IN_COPIES = 128, 192
-# The most bytes of copies: about what the second cache holds.
-LARGEST = 1 << 20
+# copies, which share all but their first line with those above. And how deep one is
+# that the second cache serves as fast, since its rows follow each other.
+DEEP, DEEP_IN_COPIES, DEEP_OF_ROWS = 128, 192, 1024
+# So many tiles of rows are added up piece by piece: the second cache holds their sums.
+STRIP = 64
+# The most bytes of copies: about what the second cache holds. Where they fill more than
+# half of it, windows are rather rows, if they may be.
+LARGEST, NEAR = 1 << 20, 1 << 19
 
 
 def tile_roles(nest: Nest, program: Program, columns: int) -> Contraction:
@@ -41,9 +45,17 @@ def tile_roles(nest: Nest, program: Program, columns: int) -> Contraction:
     assert found is not None
     if spread_of(found) is not None:
         return found
-    if not gathers(found.b, found.columns, found) or swaps(found, columns):
+    rows = swaps(found, columns)
+    if not gathers(found.b, found.columns, found) or (
+        rows and not neighbours(found, columns)[0]
+    ):
         return found
-    return _unfolded(found) or found
+    copied = _unfolded(found)
+    if copied is None or copied.frame is None:
+        return found
+    size = copied.frame.elements
+    assert isinstance(size, int)
+    return found if rows and size * found.b.dtype.itemsize > NEAR else copied
 
 
 def lies(x: Contraction) -> bool:
@@ -51,6 +63,23 @@ def lies(x: Contraction) -> bool:
     if x.frame is None or merged(steps(x.b, x.columns, x.program)) != 1:
         return False
     return gathers(x.b, x.columns, x)
+
+
+def has_rows(x: Contraction, columns: int) -> bool:
+    """Whether windows are the rows of tiles."""
+    return not lies(x) and swaps(x, columns)
+
+
+def may_be_deep(x: Contraction) -> bool:
+    """Whether windows that are rows may have more places than a piece of their sum."""
+    deep = product(axis.extent for axis in x.depth)
+    return not (isinstance(deep, int) and deep <= DEEP_OF_ROWS)
+
+
+def panel_width(x: Contraction, columns: int, lanes: int) -> int:
+    """Return how wide panels beside windows that are rows are: no wider than needed."""
+    n = x.row.extent
+    return min(-(-n // lanes) * lanes, columns) if isinstance(n, int) else columns
 
 
 def deepest(x: Contraction) -> int:

@@ -135,7 +135,8 @@ def tile_rows(  # type: ignore[no-untyped-def]
     Math:    c[i sc + j] (+)= sum_p a[across[i] + deep[p]] b[p sb_k + j],
              i < rows <= MR, p < k, j < cols <= NR; added to c if adds is not 0
 
-    across and deep are addresses of int64 offsets in elements; lines is 0.
+    across and deep are addresses of int64 offsets in elements. Where lines is not 0,
+    windows are asked for AHEAD turns early, and deep has so many offsets more.
     """
     kinds = (table, c, sc, a, across, deep, rows, b, sb_k, k, cols, adds, lines)
     return call_piece("ipipiiipiiiii", kinds, _of_tile)

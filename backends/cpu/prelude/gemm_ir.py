@@ -18,7 +18,9 @@ answers while it computes.
 tile_rows_HxV(c, sc, a, across, deep, b, sb_k, k, cols, accumulate, lines)
 
     The same of a[across[i] + deep[p]], two tables of offsets: of windows that are read
-    where they lie. What is broadcast need not have neighbours.
+    where they lie. What is broadcast need not have neighbours. tile_rows_HxV_asking,
+    for `lines` that are not 0, asks AHEAD turns early for the line of the first row's
+    element; so many offsets more of `deep` are read.
 
 tile_columns_HxV(c, sc, a, sa_i, sa_k, b, deep, k, cols, accumulate, lines)
 
@@ -43,8 +45,9 @@ from . import native
 WORD = ir.IntType(64)
 BIT = ir.IntType(1)
 
-# How many turns before it is read the line of a transposed element is asked for: the
-# second cache answers within some 15 cycles, a turn of a whole tile takes 12.
+# How many turns before it is read the line of an element is asked for, of a transposed
+# row or of a window: the second cache answers within some 15 cycles, a turn of a whole
+# tile takes 12. So many offsets more a table has.
 AHEAD = 8
 # How many lines what comes behind a tile may have it ask for; a power of two.
 LINES = 128
@@ -269,7 +272,7 @@ def write_tile(
 
     offsets: "rows" for `tile_rows`, whose strides of a are addresses of tables,
     "columns" for `tile_columns`, whose stride of b is one. asks: whether it asks for
-    the lines of a table.
+    the lines of a table, or of windows.
     """
     p, i = w.pointer, WORD
     function, b = w.function(symbol, [p, i, p, i, i, p, i, i, i, i, i])
@@ -297,6 +300,8 @@ def write_tile(
 
     def turn(sums: list[ir.Value], ap: ir.Value, bq: ir.Value) -> list[ir.Value]:
         if offsets == "rows":
+            if asks:
+                w.ask(b, b.gep(a, [b.add(b.load(b.gep(ap, [i(AHEAD)])), places[0])]))
             ap = b.gep(a, [b.load(ap)])
         if offsets == "columns":
             bq = b.gep(bp, [b.load(bq)])
@@ -334,7 +339,8 @@ def write_tile(
         address = b.load(b.gep(table, [number]))
         w.ask(b, b.inttoptr(address, p), to_write=True)
 
-    if asks:  # for those that no turn asks for
+    noted = asks and offsets != "rows"
+    if noted:  # for those that no turn asks for
         with counting(b, k, i(LINES), 1, []) as (number, _, _):
             ask_line(number)
 
@@ -358,7 +364,7 @@ def write_tile(
     carried = [*coming, *begin, first, row]
     with counting(b, i(0), whole, sets, carried) as (index, values, following):
         *sums, ap, bq = values
-        if asks:
+        if noted:
             ask_line(b.and_(index, i(LINES - 1)))
         for line in sums[: len(coming)]:
             w.ask(b, line)

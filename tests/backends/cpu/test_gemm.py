@@ -17,6 +17,7 @@ sys.path.insert(0, str(PRELUDE_PARENT))
 from prelude import gemm, native  # noqa: E402
 from prelude.arith import maximum  # noqa: E402
 from prelude.gemm_calls import at, pack, tile  # noqa: E402
+from prelude.gemm_ir import AHEAD  # noqa: E402
 from prelude.kernel import kernel  # noqa: E402
 from prelude.layout import aligned_words  # noqa: E402
 from prelude.vector import f32, load, mask, splat_f32, store  # noqa: E402
@@ -154,12 +155,13 @@ def test_a_frame_is_zeros_but_for_the_lines_that_stand_in_it(low, step, dtype):
 # --- the two functions by themselves -----------------------------------------------
 
 
-def a_tile(which, dtype, rows, cols):
+def a_tile(which, dtype, rows, cols, asking=""):
     """Return the tile of so many rows and columns."""
     shape = gemm.shape(dtype)
     long = cols > shape.columns
     vectors = 2 * shape.vectors if long else -(-cols // shape.lanes)
-    return native.c_function(gemm.address(which, dtype, f"{rows}x{vectors}"), 11)
+    piece = f"{rows}x{vectors}{asking}"
+    return native.c_function(gemm.address(which, dtype, piece), 11)
 
 
 def call_tile(c, a, b, rows, cols, k, accumulate=0):
@@ -199,14 +201,16 @@ def test_tile_of_rows_that_lie_where_tables_say(dtype):
         across = rng.integers(0, 2000, rows)
         b = rng.standard_normal((len(deep), shape.columns)).astype(dtype)
         c = np.full((rows, cols), np.nan, dtype)
-        tables = across.ctypes.data, deep.ctypes.data
+        longer = np.append(deep, [0] * AHEAD)  # for those that ask
+        tables = across.ctypes.data, longer.ctypes.data
         left = (image.ctypes.data, *tables)
-        function = a_tile("tile_rows", dtype, rows, cols)
         right = (b.ctypes.data, shape.columns, len(deep), cols)
         exact = image[np.add.outer(across, deep)] @ b[:, :cols]
-        for adds in (0, 1):
-            function(c.ctypes.data, cols, *left, *right, adds, 0)
-            np.testing.assert_allclose(c, (1 + adds) * exact, 1e-4, 1e-5)
+        for asking in ("", "_asking") if cols == shape.columns else ("",):
+            function = a_tile("tile_rows", dtype, rows, cols, asking)
+            for adds in (0, 1):
+                function(c.ctypes.data, cols, *left, *right, adds, len(asking))
+                np.testing.assert_allclose(c, (1 + adds) * exact, 1e-4, 1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.backends.cpu import pace
+from graphc.backends.cpu import pace, tile_windows
 
 Array = np.ndarray
 
@@ -114,6 +114,59 @@ def test_windows_lie_in_copies_of_their_picture() -> None:
     # Where a window moves by more than one, they are no neighbours.
     (kernel,) = gc.compile([x, w], gc.conv2d(x, w, stride=2)).kernels
     assert "tile_columns" not in kernel.source
+
+
+# Out, in, size, window, stride, dilation, padding of convolutions whose weights fill
+# the columns of a tile, so that windows with neighbours are its rows too.
+ROWS = [
+    (64, 24, (7, 11), (3, 3), (1, 1), (1, 1), 1),
+    (60, 23, (6, 13), (3, 3), (1, 1), (1, 1), 0),
+    (128, 43, (1, 37), (3, 3), (1, 1), (1, 2), ((1, 2), (2, 1))),
+    (64, 128, (5, 9), (3, 3), (1, 1), (1, 1), 1),
+    (64, 150, (8, 19), (1, 8), (1, 1), (1, 1), 0),
+    (64, 64, (17, 18), (3, 3), (2, 1), (1, 1), 1),
+    (64, 200, (30,), (2,), (3,), (1,), 0),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [0, 1, 3])
+@pytest.mark.parametrize("case", ROWS, ids=lambda case: "x".join(map(str, case[:2])))
+def test_windows_are_rows_where_weights_fill_columns(
+    case, n: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "TEAM", -1)
+    monkeypatch.setattr(tile_windows, "NEAR", 0)
+    f, c, size, window, stride, dilation, padding = case
+    conv = {1: gc.conv1d, 2: gc.conv2d}[len(size)]
+    x, w = gc.input("x", ("N", c, *size), dtype), gc.input("w", (f, c, *window), dtype)
+    b = gc.input("b", (f, *[1] * len(size)), dtype)
+    y = gc.relu(conv(x, w, stride=stride, padding=padding, dilation=dilation) + b)
+    inputs, outputs = [x, w, b], [y, *gc.grad(gc.sum(y * y), [x, w])]
+    rng = np.random.default_rng(13)
+    shapes = (n, c, *size), (f, c, *window), b.shape
+    given = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+    if n > 1:
+        given[0][1, -1, 0, ...], given[0][-1, 0, -1, ...] = np.nan, np.inf
+    with np.errstate(invalid="ignore"):
+        wanted = gc.compile(inputs, outputs, backend="reference")(*given)
+    once = gc.compile(inputs, outputs, threads=1)
+    assert any("tile_rows" in k.source for k in gc.compile(inputs, y).kernels)
+    close = 1e-4 if dtype == "float32" else 1e-12
+    for found, value in zip(once(*given), wanted, strict=True):
+        size = np.abs(value[np.isfinite(value)]).max(initial=1e-30)
+        np.testing.assert_allclose(found, value, close, close * size)
+    twice = gc.compile(inputs, outputs, threads=2)(*given)
+    for a, b in zip(once(*given), twice, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_windows_are_rows_where_copies_would_fill_the_second_cache() -> None:
+    w = gc.input("w", (64, 64, 3, 3))
+    for side, rows in ((16, False), (32, True), (56, True)):
+        x = gc.input("x", (2, 64, side, side))
+        (kernel,) = gc.compile([x, w], gc.conv2d(x, w, padding=1)).kernels
+        assert ("tile_rows" in kernel.source) == rows
 
 
 def test_windows_of_a_part_of_a_picture_lie_in_copies_of_that_part() -> None:
