@@ -13,7 +13,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 
@@ -29,7 +29,6 @@ from graphc.backends.cpu.prelude.team import Entry, Team, threads
 from graphc.backends.cpu.sharing import Shared, Sharing, Waits
 from graphc.backends.cpu.table import Step, Table, check_depth, is_shared
 from graphc.backends.cpu.tile_room import TileRoom
-from graphc.backends.cpu.tuner import Tuner
 from graphc.backends.shared.arguments import Argument
 from graphc.backends.shared.costs import bytes_of, flops_of
 from graphc.backends.shared.files import cache_folder
@@ -38,6 +37,9 @@ from graphc.ir.dims import Size, evaluate
 from graphc.ir.graph import Graph
 from graphc.ir.program import Call, Nest, Program, Schedule, Task
 from graphc.ir.program.memory import Arena
+
+if TYPE_CHECKING:
+    from graphc.backends.cpu.tuner import Tuner
 
 Array = np.ndarray[Any, Any]
 
@@ -67,6 +69,8 @@ class CpuBackend:
         """
         if not self.tune:
             return Runner(self.compiled(program), states, self.limit)
+        from graphc.backends.cpu.tuner import Tuner
+
         most = threads() if self.limit is None else min(threads(), self.limit)
         tuner = Tuner(self._alone, most, measures=self.tune is True)
         if graph.dims:
