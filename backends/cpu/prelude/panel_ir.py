@@ -131,13 +131,12 @@ def _transposed(w: Writer, b: ir.IRBuilder, vectors: list[ir.Value]) -> list[ir.
     """
     lanes = len(vectors)
     together = 16 // w.size
-    kind = ir.VectorType(ir.IntType(32), lanes)
 
     def halves(
         pairs: list[ir.Value], lower: list[int], upper: list[int]
     ) -> tuple[list[ir.Value], list[ir.Value]]:
         rows = [w.opaque(b, row) for row in pairs]
-        masks = [ir.Constant(kind, places) for places in (lower, upper)]
+        masks = [ir.Constant(w.places, places) for places in (lower, upper)]
         found = [
             [b.shuffle_vector(*two, mask) for mask in masks]
             for two in zip(rows[::2], rows[1::2], strict=True)
