@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import chain
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 
@@ -31,7 +31,6 @@ from graphc.backends.cpu.sharing import Shared, Sharing, Waits
 from graphc.backends.cpu.strips import Strip, Stripping, Strips
 from graphc.backends.cpu.table import Step, Table, check_depth, is_shared
 from graphc.backends.cpu.tile_room import TileRoom
-from graphc.backends.cpu.tuner import Tuner
 from graphc.backends.shared.arguments import Argument
 from graphc.backends.shared.costs import bytes_of, flops_of
 from graphc.backends.shared.files import cache_folder
@@ -40,6 +39,9 @@ from graphc.ir.dims import Size, evaluate
 from graphc.ir.graph import Graph
 from graphc.ir.program import Call, Nest, Program, Schedule, Task
 from graphc.ir.program.memory import Arena
+
+if TYPE_CHECKING:
+    from graphc.backends.cpu.tuner import Tuner
 
 Array = np.ndarray[Any, Any]
 
@@ -69,6 +71,8 @@ class CpuBackend:
         """
         if not self.tune:
             return Runner(self.compiled(program), states, self.limit)
+        from graphc.backends.cpu.tuner import Tuner
+
         most = threads() if self.limit is None else min(threads(), self.limit)
         tuner = Tuner(self._alone, most, measures=self.tune is True)
         if graph.dims:

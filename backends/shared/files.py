@@ -15,13 +15,15 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
-import platformdirs
-
 
 def cache_folder() -> Path:
     """Return where modules and machine code lie: GRAPHC_CACHE_DIR, or the user's."""
     given = os.environ.get("GRAPHC_CACHE_DIR")
-    return Path(given) if given else Path(platformdirs.user_cache_dir("graphc"))
+    if given:
+        return Path(given)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("graphc"))
 
 
 _modules: dict[str, ModuleType] = {}

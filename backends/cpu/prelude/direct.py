@@ -67,12 +67,16 @@ def _definitions(text: str) -> dict[int, ast.FunctionDef]:
 
 
 def _functions(node: ast.AST) -> Iterator[ast.FunctionDef]:
-    """Yield the functions below a node; expressions, most of a tree, hold none."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.FunctionDef):
+    """Yield the functions below a node."""
+    return (n for n in _statements(node) if isinstance(n, ast.FunctionDef))
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the statements below a node; expressions, most of a tree, hold none."""
+    for name in ("body", "handlers", "orelse", "finalbody"):
+        for child in getattr(node, name, ()):
             yield child
-        if isinstance(child, ast.stmt | ast.ExceptHandler):
-            yield from _functions(child)
+            yield from _statements(child)
 
 
 def _definition(function: Callable[..., Any]) -> ast.FunctionDef:
@@ -281,9 +285,12 @@ class _Walk(Expressions):
 def _written_often(node: ast.FunctionDef) -> set[str]:
     """Return the names that more than one statement writes."""
     counts = Counter(a.arg for a in node.args.args)
-    for n in ast.walk(node):
-        if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store):
-            counts[n.id] += 1
-        if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name):
-            counts[n.target.id] += 1
+    for n in _statements(node):
+        if isinstance(n, ast.Assign):
+            for target in n.targets:
+                parts = target.elts if isinstance(target, ast.Tuple) else [target]
+                counts.update(p.id for p in parts if isinstance(p, ast.Name))
+        elif isinstance(n, ast.For | ast.AugAssign) and isinstance(n.target, ast.Name):
+            # What is added to has been written before.
+            counts[n.target.id] += 1 + isinstance(n, ast.AugAssign)
     return {name for name, count in counts.items() if count > 1}

@@ -9,6 +9,7 @@ import ast
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
 
 from llvmlite import ir
@@ -113,6 +114,17 @@ def word(value: int) -> ir.Constant:
     return ir.Constant(I64, value)
 
 
+@lru_cache(maxsize=4096)
+def _literal(value: int) -> Value:
+    return Value(types.IntegerLiteral(value), word(value))
+
+
+@lru_cache(maxsize=4096)
+def _typed(function: _Intrinsic, *kinds: Any) -> Any:
+    """Return an intrinsic's signature and code for arguments of some types, or None."""
+    return function._defn(None, *kinds)
+
+
 class Expressions:
     """Append the instructions of expressions where `builder` stands."""
 
@@ -143,7 +155,7 @@ class Expressions:
         if isinstance(value, bool):
             return Value(types.boolean, ir.Constant(I1, int(value)))
         if isinstance(value, int) and -(2**63) <= value < 2**63:
-            return Value(types.IntegerLiteral(value), word(value))
+            return _literal(value)
         if isinstance(value, float):
             return Value(types.float64, ir.Constant(DOUBLE, value))
         raise Beyond(f"the value {value!r}")
@@ -344,7 +356,7 @@ class Expressions:
         tries = [literal, general] if function._prefer_literal else [general, literal]
         for kinds in tries:
             try:
-                found = function._defn(None, *kinds)
+                found = _typed(function, *kinds)
             except TypeError:  # another number of arguments
                 self.beyond(node)
             if found is not None:

@@ -41,6 +41,7 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 
 from . import native
+from .lanes import constant, vector
 
 WORD = ir.IntType(64)
 BIT = ir.IntType(1)
@@ -119,10 +120,11 @@ class Writer:
             tile.dtype
         ]
         self.size = {"float32": 4, "float64": 8}[tile.dtype]
-        self.vector = ir.VectorType(self.element, tile.lanes)
+        self.vector = vector(self.element, tile.lanes)
         # What inline assembly calls a register that holds a vector.
         self.register = "w" if native.target().triple.startswith("aarch64") else "v"
-        self.mask = ir.VectorType(BIT, tile.lanes)
+        self.places = vector(ir.IntType(32), tile.lanes)
+        self.mask = vector(BIT, tile.lanes)
         self.pointer = self.element.as_pointer()
         suffix = f"v{tile.lanes}f{8 * self.size}"
         # Fused where the processor can: an old one has but a function that does it.
@@ -138,7 +140,7 @@ class Writer:
             ir.VoidType(),
             [self.vector, self.vector.as_pointer(), ir.IntType(32), self.mask],
         )
-        self.zeros = ir.Constant(self.vector, None)
+        self.zeros = constant(self.vector, 0)
 
     def declare(self, name: str, result: ir.Type, types: list[ir.Type]) -> ir.Function:
         """Declare a function of the module."""
@@ -152,11 +154,15 @@ class Writer:
         function.attributes.add("nounwind")
         return function, ir.IRBuilder(function.append_basic_block("entry"))
 
+    def vectors(self, b: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
+        """Return a pointer to numbers as one to vectors."""
+        return b.bitcast(pointer, self.vector.as_pointer())
+
     def load(
         self, b: ir.IRBuilder, pointer: ir.Value, mask: ir.Value | None
     ) -> ir.Value:
         """Load a vector from anywhere; lanes outside of ``mask`` are 0, not read."""
-        address = b.bitcast(pointer, self.vector.as_pointer())
+        address = self.vectors(b, pointer)
         if mask is None:
             return b.load(address, align=self.size)
         align = ir.Constant(ir.IntType(32), self.size)
@@ -170,7 +176,7 @@ class Writer:
         mask: ir.Value | None = None,
     ) -> None:
         """Store a vector to anywhere; lanes outside of ``mask`` are not written."""
-        address = b.bitcast(pointer, self.vector.as_pointer())
+        address = self.vectors(b, pointer)
         if mask is None:
             b.store(value, address, align=self.size)
             return
@@ -193,10 +199,9 @@ class Writer:
 
     def splat(self, b: ir.IRBuilder, value: ir.Value) -> ir.Value:
         """Return a vector of equal lanes."""
-        kind = ir.VectorType(value.type, self.tile.lanes)
-        single = b.insert_element(ir.Constant(kind, None), value, ir.IntType(32)(0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.tile.lanes), None)
-        return b.shuffle_vector(single, ir.Constant(kind, None), zeros)
+        zeros = constant(vector(value.type, self.tile.lanes), 0)
+        single = b.insert_element(zeros, value, ir.IntType(32)(0))
+        return b.shuffle_vector(single, zeros, constant(self.places, 0))
 
     def opaque(self, b: ir.IRBuilder, value: ir.Value) -> ir.Value:
         """Return ``value`` without LLVM knowing anything about it."""
@@ -206,8 +211,7 @@ class Writer:
 
     def lanes_below(self, b: ir.IRBuilder, count: ir.Value) -> ir.Value:
         """Return the mask of the first ``count`` lanes."""
-        kind = ir.VectorType(ir.IntType(32), self.tile.lanes)
-        index = ir.Constant(kind, list(range(self.tile.lanes)))
+        index = ir.Constant(self.places, list(range(self.tile.lanes)))
         return b.icmp_signed("<", index, self.splat(b, b.trunc(count, ir.IntType(32))))
 
 
@@ -281,8 +285,8 @@ def write_tile(
     sets = 1 << (-(-8 // (height * vectors)) - 1).bit_length()
     # Any vector of a long row may be short or missing, else the last one may be short.
     masks: list[ir.Value | None] = [None] * vectors
-    for vector in range(0 if vectors > w.tile.vectors else vectors - 1, vectors):
-        masks[vector] = w.lanes_below(b, b.sub(cols, i(vector * w.tile.lanes)))
+    for n in range(0 if vectors > w.tile.vectors else vectors - 1, vectors):
+        masks[n] = w.lanes_below(b, b.sub(cols, i(n * w.tile.lanes)))
     # A masked load takes longer, so b must have whole vectors where there is more work.
     loaded = masks if height == 1 else [None] * vectors
     # LLVM must not see how addresses hang together: it would turn them into a chain of
@@ -292,11 +296,12 @@ def write_tile(
         places = [b.load(b.gep(across, [i(row)])) for row in range(height)]
     else:
         places = [i(0)] + [w.opaque(b, b.mul(sa_i, i(row))) for row in range(1, height)]
-    rows_of_c = [b.gep(c, [b.mul(sc, i(row))]) for row in range(height)]
-    cells = [(row, vector) for row in range(height) for vector in range(vectors)]
+    rows_of_c = [c, *(b.gep(c, [b.mul(sc, i(row))]) for row in range(1, height))]
+    rows_of_c = [w.vectors(b, row) for row in rows_of_c]
+    cells = [(row, n) for row in range(height) for n in range(vectors)]
 
-    def start(row: int, vector: int) -> ir.Value:
-        return b.gep(rows_of_c[row], [i(vector * w.tile.lanes)])
+    def start(row: int, n: int) -> ir.Value:
+        return b.gep(rows_of_c[row], [i(n)]) if n else rows_of_c[row]
 
     def turn(sums: list[ir.Value], ap: ir.Value, bq: ir.Value) -> list[ir.Value]:
         if offsets == "rows":
@@ -305,9 +310,11 @@ def write_tile(
             ap = b.gep(a, [b.load(ap)])
         if offsets == "columns":
             bq = b.gep(bp, [b.load(bq)])
+        first = w.vectors(b, bq)
+        places_of_b = [first, *(b.gep(first, [i(n)]) for n in range(1, vectors))]
         columns = [
-            w.load(b, b.gep(bq, [i(vector * w.tile.lanes)]), loaded[vector])
-            for vector in range(vectors)
+            w.load(b, place, mask)
+            for place, mask in zip(places_of_b, loaded, strict=True)
         ]
         out = []
         for row in range(height):
@@ -315,9 +322,9 @@ def write_tile(
             if vectors == 1:
                 # LLVM would make the broadcast a part of the FMA: half as fast.
                 element = w.opaque(b, element)
-            for vector in range(vectors):
-                cell = row * vectors + vector
-                out.append(b.call(w.fma, [element, columns[vector], sums[cell]]))
+            for n, column in enumerate(columns):
+                total = sums[row * vectors + n]
+                out.append(b.call(w.fma, [element, column, total]))
         return out
 
     # Ask for what comes next, so that no sum waits for a cache beyond the first: where

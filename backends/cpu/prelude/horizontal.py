@@ -15,7 +15,7 @@ from numba.core import types
 from numba.core.extending import intrinsic
 
 from .arith import larger_body, maximum_body, minimum_body, smaller_body
-from .lanes import I32, Lanes, is_float, select
+from .lanes import I32, Lanes, call_shared, constant, is_float, select, vector
 from .vector import Mask, Vec
 
 Combine = Callable[[Lanes, Lanes], Lanes]
@@ -26,14 +26,14 @@ def _halves(x: Lanes) -> tuple[Lanes, Lanes]:
     undefined = ir.Constant(x.type, ir.Undefined)
 
     def take(first: int) -> Lanes:
-        lanes = ir.Constant(ir.VectorType(I32, half), list(range(first, first + half)))
+        lanes = ir.Constant(vector(I32, half), list(range(first, first + half)))
         return Lanes(x.builder, x.builder.shuffle_vector(x.value, undefined, lanes))
 
     return take(0), take(half)
 
 
 def _first(x: Lanes) -> ir.Value:
-    return x.builder.extract_element(x.value, ir.Constant(I32, 0))
+    return x.builder.extract_element(x.value, constant(I32, 0))
 
 
 def _reduction(name: str, combine: Combine, doc: str, masks: bool = False) -> Any:
@@ -41,11 +41,15 @@ def _reduction(name: str, combine: Combine, doc: str, masks: bool = False) -> An
         if not isinstance(v, Mask if masks else Vec):
             return None
 
-        def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
-            x = Lanes(builder, values[0])
+        def body(x: Lanes) -> Lanes:
             while x.type.count > 1:
                 x = combine(*_halves(x))
-            return _first(x)
+            return Lanes(x.builder, _first(x))
+
+        def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
+            element = values[0].type.element
+            shared = f"graphc.{name}.{v.name}"
+            return call_shared(builder, shared, body, values, element)
 
         return v.dtype(v), codegen
 

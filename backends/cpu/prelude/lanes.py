@@ -13,9 +13,10 @@ nothing on an addition or a multiplication and keeps the others away.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 
 EXACT = ("afn",)
@@ -50,8 +51,30 @@ def _cached_constant(type_: ir.Type, text: str) -> ir.Constant:
     # A constant keeps its own printed text, and printing is what costs.
     number = float(text) if is_float(type_) else int(text)
     if isinstance(type_, ir.VectorType):
-        return ir.Constant(type_, [ir.Constant(type_.element, number)] * type_.count)
+        return Equal(type_, ir.Constant(type_.element, number))
     return ir.Constant(type_, number)
+
+
+class Equal(ir.Constant):  # type: ignore[misc]
+    """A vector of one number, which LLVM need not read lane by lane."""
+
+    def __init__(self, type_: ir.VectorType, number: ir.Constant) -> None:
+        """Repeat a constant."""
+        super().__init__(type_, [number] * type_.count)
+
+    def _get_reference(self) -> str:
+        number = self.constant[0]
+        if number.constant == 0 and str(number.constant) != "-0.0":
+            return "zeroinitializer"
+        if llvm.llvm_version_info[0] < 19:  # whose language has no word for it
+            return str(super()._get_reference())
+        return f"splat ({number})"
+
+
+@cache
+def vector(element: ir.Type, lanes: int) -> ir.VectorType:
+    """Return a vector type; equal ones are one, which keeps its own printed text."""
+    return ir.VectorType(element, lanes)
 
 
 def declare(
@@ -121,7 +144,7 @@ class Lanes:
 
     def vector(self, element: ir.Type) -> ir.VectorType:
         """Return the type with as many lanes and another element."""
-        return ir.VectorType(element, self.type.count)
+        return vector(element, self.type.count)
 
     def lift(self, other: Lanes | float | int) -> ir.Value:
         """Return a value of this type: another's, or a number in every lane."""

@@ -1,100 +1,49 @@
-"""What generated kernels import from the prelude."""
+"""What generated kernels import from the prelude, from modules that nobody else needs.
 
-from .arith import absolute as absolute
-from .arith import beats_max as beats_max
-from .arith import beats_min as beats_min
-from .arith import cast_bool as cast_bool
-from .arith import cast_f32 as cast_f32
-from .arith import cast_f64 as cast_f64
-from .arith import cast_i32 as cast_i32
-from .arith import cast_i64 as cast_i64
-from .arith import ceil as ceil
-from .arith import floor as floor
-from .arith import maximum as maximum
-from .arith import minimum as minimum
-from .arith import neg as neg
-from .arith import quotient as quotient
-from .arith import round_even as round_even
-from .arith import select as select
-from .arith import sign as sign
-from .arith import sqrt as sqrt
-from .arith import trunc as trunc
-from .foreign import invoke as invoke
-from .gemm_calls import at as at
-from .gemm_calls import fill_frame as fill_frame
-from .gemm_calls import gather_panel as gather_panel
-from .gemm_calls import line_table as line_table
-from .gemm_calls import pack as pack
-from .gemm_calls import spread_panel as spread_panel
-from .gemm_calls import tile as tile
-from .gemm_calls import tile_columns as tile_columns
-from .gemm_calls import tile_rows as tile_rows
-from .horizontal import hall as hall
-from .horizontal import hany as hany
-from .horizontal import hargmax as hargmax
-from .horizontal import hargmin as hargmin
-from .horizontal import hmax as hmax
-from .horizontal import hmin as hmin
-from .horizontal import hprod as hprod
-from .horizontal import hsum as hsum
-from .kernel import kernel as kernel
-from .matrices import cholesky as cholesky
-from .matrices import det as det
-from .matrices import slogdet as slogdet
-from .matrices import solve as solve
-from .matrices import solve_triangular as solve_triangular
-from .order import searchsorted as searchsorted
-from .order import sort as sort
-from .order import top_k as top_k
-from .philox import philox_word as philox_word
-from .scans import cumextremum as cumextremum
-from .scans import cumprod as cumprod
-from .scans import cumsum as cumsum
-from .scans import linear_recurrence as linear_recurrence
-from .streaming import drain as drain
-from .streaming import lead as lead
-from .streaming import load_ahead as load_ahead
-from .streaming import load_later as load_later
-from .streaming import store_ahead as store_ahead
-from .streaming import store_later as store_later
-from .streaming import stream as stream
-from .tiling import divide as divide
-from .tiling import fetch as fetch
-from .tiling import panel_place as panel_place
-from .tiling import share as share
-from .tiling import tiling as tiling
-from .vector import b8 as b8
-from .vector import every_other as every_other
-from .vector import f32 as f32
-from .vector import f64 as f64
-from .vector import gather as gather
-from .vector import get as get
-from .vector import i32 as i32
-from .vector import i64 as i64
-from .vector import iota as iota
-from .vector import load as load
-from .vector import load1 as load1
-from .vector import mask as mask
-from .vector import scatter as scatter
-from .vector import splat_bool as splat_bool
-from .vector import splat_f32 as splat_f32
-from .vector import splat_f64 as splat_f64
-from .vector import splat_i32 as splat_i32
-from .vector import splat_i64 as splat_i64
-from .vector import store as store
-from .vector import strided as strided
-from .vinverse import arctan as arctan
-from .vmath import erf as erf
-from .vmath import exp as exp
-from .vmath import expm1 as expm1
-from .vmath import log as log
-from .vmath import log1p as log1p
-from .vmath import rsqrt as rsqrt
-from .vmath import sigmoid as sigmoid
-from .vmath import tanh as tanh
-from .vpower import power as power
-from .vtrig import cos as cos
-from .vtrig import sin as sin
-from .vwide import erfc as erfc
-from .vwide import log2 as log2
-from .vwide import log10 as log10
+Each is imported when a kernel first asks for a name of it: all together take as long as
+compiling a small kernel, and a program's kernels need few.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_NAMES = {
+    "arith": (
+        "absolute beats_max beats_min cast_bool cast_f32 cast_f64 cast_i32 cast_i64 "
+        "ceil floor maximum minimum neg quotient round_even select sign sqrt trunc"
+    ),
+    "foreign": "invoke",
+    "gemm_calls": (
+        "at fill_frame gather_panel line_table pack spread_panel tile tile_columns "
+        "tile_rows"
+    ),
+    "horizontal": "hall hany hargmax hargmin hmax hmin hprod hsum",
+    "kernel": "kernel",
+    "matrices": "cholesky det slogdet solve solve_triangular",
+    "order": "searchsorted sort top_k",
+    "philox": "philox_word",
+    "scans": "cumextremum cumprod cumsum linear_recurrence",
+    "streaming": "drain lead load_ahead load_later store_ahead store_later stream",
+    "tiling": "divide fetch panel_place share tiling",
+    "vector": (
+        "b8 every_other f32 f64 gather get i32 i64 iota load load1 mask scatter "
+        "splat_bool splat_f32 splat_f64 splat_i32 splat_i64 store strided"
+    ),
+    "vinverse": "arctan",
+    "vmath": "erf exp expm1 log log1p rsqrt sigmoid tanh",
+    "vpower": "power",
+    "vtrig": "cos sin",
+    "vwide": "erfc log2 log10",
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    """Return what a module of the prelude has under a name."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f".{_MODULES[name]}", __package__), name)
+    globals()[name] = found
+    return found

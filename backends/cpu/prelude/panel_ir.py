@@ -66,17 +66,12 @@ def write_transpose(w: Writer, symbol: str) -> None:
     lanes = w.tile.lanes
     function, b = _pack_function(w, symbol)
     to, width, source, _, sb_j, k, cols = function.args
-    whole = b.and_(k, i(-lanes))
-    rest = b.sub(k, whole)
     with counting(b, i(0), width, lanes, []) as (first, _, _):
         rows = _columns(w, b, source, first, cols, lambda j: b.mul(j, sb_j))
         valid = w.lanes_below(b, b.sub(cols, first))
-        with counting(b, i(0), whole, lanes, []) as (p0, _, _):
+        with counting(b, i(0), k, lanes, []) as (p0, _, _):
             at = b.gep(to, [b.add(b.mul(p0, width), first)])
-            _write_square(w, b, rows, p0, at, width, valid)
-        with b.if_then(b.icmp_signed(">", rest, i(0))):
-            at = b.gep(to, [b.add(b.mul(whole, width), first)])
-            _write_square(w, b, rows, whole, at, width, valid, rest)
+            _write_square(w, b, rows, p0, at, width, valid, b.sub(k, p0))
     b.ret_void()
 
 
@@ -106,38 +101,86 @@ def _write_square(
     at: ir.Value,
     width: ir.Value,
     valid: ir.Value,
-    count: ir.Value | None = None,
+    count: ir.Value,
 ) -> None:
-    """Write a square of the transpose, of ``count`` p; columns not there are 0."""
-    mask = None if count is None else w.lanes_below(b, count)
-    loaded = [w.load(b, b.gep(row, [p0]), mask) for row in rows]
-    for lane, vector in enumerate(_transposed(b, loaded)):
-        cleared = b.select(valid, vector, w.zeros)
-        if count is None:
-            w.store(b, cleared, at)
-        else:
-            with b.if_then(b.icmp_signed(">", count, WORD(lane))):
-                w.store(b, cleared, at)
-        at = b.gep(at, [width])
+    """Write a square of the transpose, of ``count`` p if those are fewer.
+
+    Columns not there are 0. What stands for a p that is not there goes where the last p
+    belongs, before that does: so a square at the edge is one like any other, and LLVM,
+    which takes long for so many shuffles, meets them once.
+    """
+    lanes = w.tile.lanes
+    here, mask = w.opaque(b, p0), w.lanes_below(b, count)
+    loaded = [w.load(b, b.gep(row, [here]), mask) for row in rows]
+    whole = b.icmp_signed("<", count, WORD(lanes))
+    last = b.sub(b.select(whole, count, WORD(lanes)), WORD(1))
+    at = w.opaque(b, b.gep(at, [b.mul(last, width)]))
+    turned = _transposed(w, b, loaded)
+    for lane, vector in reversed(list(enumerate(turned))):
+        w.store(b, b.select(valid, vector, w.zeros), at)
+        is_there = b.icmp_signed("<=", WORD(lane), last)
+        at = w.opaque(b, b.gep(at, [b.select(is_there, b.neg(width), WORD(0))]))
 
 
-def _transposed(b: ir.IRBuilder, vectors: list[ir.Value]) -> list[ir.Value]:
-    """Transpose a square by exchanging ever larger blocks of two vectors at a time."""
+def _transposed(w: Writer, b: ir.IRBuilder, vectors: list[ir.Value]) -> list[ir.Value]:
+    """Transpose a square.
+
+    First within 16 bytes, then these among each other: steps for which processors have
+    instructions. LLVM must not see how they hang together: it would look for long for
+    what saves one.
+    """
     lanes = len(vectors)
-    kind = ir.VectorType(ir.IntType(32), lanes)
-    block = 1
-    while block < lanes:
-        lower = [n if n & block == 0 else n - block + lanes for n in range(lanes)]
-        upper = [n + block if n & block == 0 else n + lanes for n in range(lanes)]
-        turned = list(vectors)
-        for n in range(lanes):
-            if n & block == 0:
-                pair = vectors[n], vectors[n + block]
-                turned[n] = b.shuffle_vector(*pair, ir.Constant(kind, lower))
-                turned[n + block] = b.shuffle_vector(*pair, ir.Constant(kind, upper))
-        vectors = turned
-        block *= 2
-    return vectors
+    together = 16 // w.size
+
+    def halves(
+        pairs: list[ir.Value], lower: list[int], upper: list[int]
+    ) -> tuple[list[ir.Value], list[ir.Value]]:
+        rows = [w.opaque(b, row) for row in pairs]
+        masks = [ir.Constant(w.places, places) for places in (lower, upper)]
+        found = [
+            [b.shuffle_vector(*two, mask) for mask in masks]
+            for two in zip(rows[::2], rows[1::2], strict=True)
+        ]
+        return [low for low, _ in found], [high for _, high in found]
+
+    def within(rows: list[ir.Value], unit: int) -> list[ir.Value]:
+        """Interleave the lower halves of 16 bytes, and the upper ones."""
+        if len(rows) == 1:
+            return rows
+        places = [
+            [
+                start + offset + n + other
+                for start in range(0, lanes, together)
+                for offset in range(half, half + together // 2, unit)
+                for other in (0, lanes)
+                for n in range(unit)
+            ]
+            for half in (0, together // 2)
+        ]
+        low, high = halves(rows, *places)
+        return within(low, 2 * unit) + within(high, 2 * unit)
+
+    def among(rows: list[ir.Value]) -> list[ir.Value]:
+        """Part the even 16 bytes of two vectors from the odd ones."""
+        if len(rows) == 1:
+            return rows
+        places = [
+            [
+                start + n
+                for start in range(parity * together, 2 * lanes, 2 * together)
+                for n in range(together)
+            ]
+            for parity in (0, 1)
+        ]
+        even, odd = (among(part) for part in halves(rows, *places))
+        return [row for pair in zip(even, odd, strict=True) for row in pair]
+
+    groups = [
+        within(vectors[start : start + together], 1)
+        for start in range(0, lanes, together)
+    ]
+    columns = [among(list(column)) for column in zip(*groups, strict=True)]
+    return [row for rows in zip(*columns, strict=True) for row in rows]
 
 
 def write_single(w: Writer, symbol: str) -> None:
@@ -216,12 +259,7 @@ def write_turned(w: Writer, symbol: str) -> None:
         with _runs(w, b, deep, k) as (p, count):
             p0 = b.load(b.gep(deep, [p]))
             at = b.gep(to, [b.add(b.mul(p, width), first)])
-            whole = b.icmp_signed("==", count, i(lanes))
-            with b.if_else(whole) as (full, part):
-                with full:
-                    _write_square(w, b, rows, p0, at, width, valid)
-                with part:
-                    _write_square(w, b, rows, p0, at, width, valid, count)
+            _write_square(w, b, rows, p0, at, width, valid, count)
     b.ret_void()
 
 

@@ -22,7 +22,7 @@ from numba.core.datamodel.models import PrimitiveModel
 from numba.core.extending import intrinsic, register_model
 
 from .instructions import kind
-from .lanes import I8, I32, I64, constant, declare, suffix
+from .lanes import I1, I8, I32, I64, Equal, constant, declare, suffix, vector
 
 DTYPES = (types.float32, types.float64, types.int32, types.int64)
 
@@ -65,7 +65,7 @@ _LLVM = {
 
 def llvm_type(type_: Vec | Mask) -> ir.VectorType:
     """Return the LLVM type that holds a vector or a mask."""
-    return ir.VectorType(_LLVM[type_.dtype], type_.lanes)
+    return vector(_LLVM[type_.dtype], type_.lanes)
 
 
 def vector_type(dtype: types.Type, lanes: int) -> Vec | Mask:
@@ -165,29 +165,28 @@ def _load_scalar(
 
 def broadcast(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
     """Copy an LLVM scalar to every lane."""
-    type_ = ir.VectorType(value.type, lanes)
+    type_ = vector(value.type, lanes)
     if isinstance(value, ir.Constant):
-        return ir.Constant(type_, [value] * lanes)
+        return Equal(type_, value)
     undefined = ir.Constant(type_, ir.Undefined)
-    first = builder.insert_element(undefined, value, ir.Constant(I32, 0))
-    zeros = ir.Constant(ir.VectorType(I32, lanes), None)
-    return builder.shuffle_vector(first, undefined, zeros)
+    first = builder.insert_element(undefined, value, constant(I32, 0))
+    return builder.shuffle_vector(first, undefined, constant(vector(I32, lanes), 0))
 
 
 def _lane_numbers(element: ir.IntType, lanes: int) -> ir.Constant:
-    return ir.Constant(ir.VectorType(element, lanes), list(range(lanes)))
+    return ir.Constant(vector(element, lanes), list(range(lanes)))
 
 
 def _build_mask(builder: ir.IRBuilder, n: ir.Value, lanes: int) -> ir.Value:
-    least, most = ir.Constant(I64, 0), ir.Constant(I64, lanes)
+    least, most = constant(I64, 0), constant(I64, lanes)
     n = builder.select(builder.icmp_signed("<", n, least), least, n)
     n = builder.select(builder.icmp_signed(">", n, most), most, n)
     if kind() == "avx512":
         # Masks are bits there, so none of the units that compute is needed.
-        one = ir.Constant(I64, 1)
+        one = constant(I64, 1)
         bits = builder.sub(builder.shl(one, n), one)
         word = builder.trunc(bits, ir.IntType(lanes))
-        return builder.bitcast(word, ir.VectorType(ir.IntType(1), lanes))
+        return builder.bitcast(word, vector(I1, lanes))
     # In 32 bits: comparing 64-bit lanes would need twice the registers.
     count = broadcast(builder, builder.trunc(n, I32), lanes)
     return builder.icmp_signed("<", _lane_numbers(I32, lanes), count)
@@ -279,7 +278,7 @@ def iota(typingctx, start, m):  # type: ignore[no-untyped-def]
 def stored_type(dtype: types.Type, lanes: int) -> ir.VectorType:
     """Return the type of lanes in memory."""
     element = I8 if dtype == types.boolean else _LLVM[dtype]
-    return ir.VectorType(element, lanes)
+    return vector(element, lanes)
 
 
 def _from_memory(builder: ir.IRBuilder, value: ir.Value, dtype: types.Type) -> ir.Value:
@@ -299,7 +298,7 @@ def alignment(type_: ir.VectorType) -> ir.Constant:
     """Return the bytes of an element, which pointers are aligned to."""
     element = type_.element
     size = element.width // 8 if isinstance(element, ir.IntType) else 4
-    return ir.Constant(I32, 8 if element == ir.DoubleType() else size)
+    return constant(I32, 8 if element == ir.DoubleType() else size)
 
 
 def read(
@@ -315,8 +314,8 @@ def read(
         type_,
         [pointers.type, I32, m.type, type_],
     )
-    zero = ir.Constant(type_, None)
-    value = builder.call(function, [pointers, alignment(type_), m, zero])
+    values = [pointers, alignment(type_), m, constant(type_, 0)]
+    value = builder.call(function, values)
     return _from_memory(builder, value, dtype)
 
 
