@@ -210,8 +210,8 @@ class TileNest:
         elif which == "gather":
             pieces = self._gathered()
         else:
-            sizes = [product(axis.extent for axis in axes) for axes in self.sides]
-            pieces = tile_pieces(*sizes, dtype, copied=self.windows, asks=self.asks)
+            m, n = (product(axis.extent for axis in axes) for axes in self.sides)
+            pieces = tile_pieces(m, n, dtype, copied=self.windows, asks=self.asks)
         value = " ".join((which, dtype, *pieces))
         self.w.arguments.special("routine", name, value)
 
