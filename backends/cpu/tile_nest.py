@@ -212,9 +212,9 @@ class TileNest:
         elif which == "gather":
             pieces = self._gathered()
         else:
-            sizes = [product(axis.extent for axis in axes) for axes in self.sides]
+            m, n = (product(axis.extent for axis in axes) for axes in self.sides)
             copied, asks, even = self.windows, self.asks, self.by_rows
-            pieces = tile_pieces(*sizes, dtype, copied=copied, asks=asks, even=even)
+            pieces = tile_pieces(m, n, dtype, copied=copied, asks=asks, even=even)
         value = " ".join((which, dtype, *pieces))
         self.w.arguments.special("routine", name, value)
 
