@@ -51,7 +51,9 @@ from .scans import cumextremum as cumextremum
 from .scans import cumprod as cumprod
 from .scans import cumsum as cumsum
 from .scans import linear_recurrence as linear_recurrence
+from .streaming import drafts as drafts
 from .streaming import drain as drain
+from .streaming import gap as gap
 from .streaming import lead as lead
 from .streaming import load_ahead as load_ahead
 from .streaming import load_later as load_later
