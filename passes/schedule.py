@@ -76,7 +76,9 @@ def _far(nest: Nest, program: Program, target: Target) -> str:
     known = [s for s in sizes if isinstance(s, int)]
     if len(known) < len(sizes) or NEAR * sum(known) < target.cache:
         return ""
-    return "stream" if sum(known) > target.cache else "ahead"
+    # What nobody reads again in the step need not stay, where it takes half the room.
+    unread = all(program.root(n) not in program.read for n in nest.writes)
+    return "stream" if (1 + unread) * sum(known) > target.cache else "ahead"
 
 
 def _far_behind(nest: Nest, program: Program, target: Target) -> str:

@@ -46,18 +46,21 @@ def past(nest: Nest, program: Program) -> frozenset[str]:
     return frozenset(n for n in nest.writes if root(n) not in read)
 
 
-def early(writer: Writer, phase: Phase) -> dict[str, tuple[str, str]]:
+def early(
+    writer: Writer, phase: Phase, late: Phase | None = None
+) -> dict[str, tuple[str, str]]:
     """Return which buffers a phase asks for early, and how: `Writer.early`.
 
     Of the phases that read a buffer, it is the one that computes most that asks for
-    more of it: then memory works while the processor does.
+    more of it: then memory works while the processor does. A phase that is a turn late
+    runs in the loop of the one that does, and asks for what it reads.
     """
     nest, found = writer.nest, dict[str, tuple[str, str]]()
     for e in walk(*phase.roots):
         if isinstance(e, Load) and e.buffer not in nest.writes:
             readers = [p for p in nest.phases if e in walk(*p.roots)]
-            if phase is max(readers, key=work_of):
-                found.update(_later(writer, phase, e.buffer, e))
+            if phase is max(readers, key=lambda p: (p is late, work_of(p))):
+                found.update(_later(writer, phase, e.buffer, e, 1 + (phase is late)))
     sums = any(p.reduces for p in nest.phases)
     for s in phase.stores if phase.axes or not sums else ():
         writers = [
@@ -70,9 +73,9 @@ def early(writer: Writer, phase: Phase) -> dict[str, tuple[str, str]]:
 
 
 def _later(
-    writer: Writer, phase: Phase, buffer: str, e: Expr
+    writer: Writer, phase: Phase, buffer: str, e: Expr, turns: int = 1
 ) -> dict[str, tuple[str, str]]:
-    """Return how far away, in elements, the next accesses like this one lie.
+    """Return how far away, in elements, accesses like this one lie so many turns later.
 
     Not where it is the same at all points of the outermost axis, and stays near. In a
     column the next rows are asked for, in a row the next point's row.
@@ -93,8 +96,8 @@ def _later(
     if across:
         return {buffer: ("ahead", f"{ROWS} * {row}")}
     assert nest.schedule is not None
-    if nest.schedule.points > 1:
-        row = f"{nest.schedule.points} * {row}"
+    if turns * nest.schedule.points > 1:
+        row = f"{turns * nest.schedule.points} * {row}"
     return {buffer: ("ahead", f"min(max({row}, {SOON}), {LATE})")}
 
 

@@ -20,6 +20,8 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 
 from graphc.backends.cpu.early import early, past
+from graphc.backends.cpu.late import DRAFT, late_of
+from graphc.backends.cpu.late_rows import LateRows
 from graphc.backends.cpu.writer import SPLAT, Writer, literal
 from graphc.backends.shared.blocks import first_place, identity
 from graphc.ir.program import LoopAxis, Nest, Phase, Reduce, Store
@@ -60,6 +62,8 @@ class VectorNest:
         names = [a.name for a in self.nest.axes]
         self.across = self.axis in names  # lanes along a parallel axis
         self.w.axis = self.axis if self.across else ""
+        self.late: LateRows | None = None
+        self.hosts = False  # whether the phase at hand stores late rows too
 
     def write(self) -> None:
         """Write the kernel's body."""
@@ -70,10 +74,13 @@ class VectorNest:
             w.line(f"one = mask(1, {self.lanes})")
         if not self.nest.axes:
             w.mask = "one"
-            self._phases()
+            self.phases()
             return
-        if self.far == "stream":
+        if self.far == "stream" and self.across:
             w.past = past(w.nest, w.program)
+        elif self.far == "stream":
+            late = late_of(self.nest, w.program, self.relabelled)
+            self.late = LateRows(self, late) if late is not None else None
         self._points()
         if w.past:
             w.line(f"{w.use('drain')}()")
@@ -100,6 +107,9 @@ class VectorNest:
         w.line(f"points = {' * '.join(counts)}")
         w.use("share")
         w.line("first, last = share(points, t, nt)")
+        if self.late is not None:
+            self.late.loop()
+            return
         names = [a.name for a in outer] + ["block"] * self.across
         several = len(names) > 1
         if several:
@@ -116,7 +126,7 @@ class VectorNest:
                 w.blocks[-1].axes.add(other)
             if not self.across:
                 w.mask = "one"
-                self._phases()
+                self.phases()
             elif reduces:
                 self._block(length)
             else:
@@ -131,7 +141,7 @@ class VectorNest:
         w.blocks[-1].axes.add(last.name)
         self._side_by_side(last.name, w.extent(last), self.vectors)
         w.mask = "m"
-        self._phases()
+        self.phases()
 
     def _stretch(self, length: int, skew: str) -> None:
         """Write the loop over the vectors of a block of the last axis."""
@@ -143,7 +153,7 @@ class VectorNest:
         with w.loop(head, name, mask="m"):
             below = f" & ~mask(-{name}, {self.lanes})" if skew else ""
             w.line(f"m = mask({n} - {name}, {self.lanes}){below}")
-            self._phases()
+            self.phases()
 
     # --- rows side by side --------------------------------------------------------
 
@@ -161,11 +171,11 @@ class VectorNest:
         (row,) = (a.name for a in self.nest.axes)
 
         def change(old: Expr, _: tuple[Expr, ...]) -> Expr | None:
-            if isinstance(old, Axis) and old.name == row:
-                return axis(_other(row, k))
+            if isinstance(old, Axis) and old.name in (row, DRAFT):
+                return axis(_other(old.name, k))
             return ref(_other(old.name, k), old.dtype) if isinstance(old, Ref) else None
 
-        other = phase.mapped(lambda e: self._relabelled(e, change))
+        other = phase.mapped(lambda e: self.relabelled(e, change))
         reduces = [replace(r, name=_other(r.name, k)) for r in other.reduces]
         return replace(other, reduces=tuple(reduces))
 
@@ -180,7 +190,7 @@ class VectorNest:
             w.line(f"{_at('m', k)} = mask({n} - {_at(name, k)}, {self.lanes})")
             w.blocks[-1].axes.add(_at(name, k))
 
-    def _vectors(self, phase: Phase) -> int:
+    def vectors_of(self, phase: Phase) -> int:
         """Return how many vectors a phase computes side by side."""
         if self.across or (self._along(phase) and is_light(phase)):
             return self.vectors
@@ -198,9 +208,9 @@ class VectorNest:
                 return ref(_at(old.name, k), old.dtype)
             return None
 
-        return self._relabelled(root, change)
+        return self.relabelled(root, change)
 
-    def _relabelled(self, root: Expr, change: Change) -> Expr:
+    def relabelled(self, root: Expr, change: Change) -> Expr:
         """Return an expression rebuilt, and label its parts as those of the old."""
 
         def moved(e: Expr) -> Expr:
@@ -223,12 +233,17 @@ class VectorNest:
 
     # --- phases -------------------------------------------------------------------
 
-    def _phases(self) -> None:
+    def phases(self) -> None:
+        """Write the phases of a point."""
+        late = self.late.found if self.late is not None else None
         for phase in self.nest.phases:
+            if late is not None and phase is late.late:
+                continue
+            self.hosts = late is not None and phase is late.host
             if self._fills(phase):
                 self._fill(phase)
                 continue
-            vectors = self._vectors(phase)
+            vectors = self.vectors_of(phase)
             rows = self._all_rows(phase) if self.points > 1 else phase
             copies = [
                 replace(
@@ -242,7 +257,9 @@ class VectorNest:
                 with self._vector(k):
                     for r in copy.reduces:
                         self._begin(r)
-            self.w.early = early(self.w, phase) if self.far else {}
+            self.w.early = (
+                early(self.w, phase, late.late if late else None) if self.far else {}
+            )
             self._loops(copies, list(phase.axes))
             if self._along(phase):
                 self._join(rows, vectors)
@@ -316,11 +333,16 @@ class VectorNest:
         n = w.extent(a, phase)
         if not rest and self._along(phase):
             step = self.lanes * len(copies)
+            late = self.late if self.hosts else None
             with w.loop(f"for {a.name} in range(0, {n}, {step}):", a.name, mask="m"):
                 self._side_by_side(a.name, n, len(copies))
                 w.axis = self.axis
                 self._body(copies)
+                if late is not None:
+                    late.body()
                 w.axis = ""
+            if late is not None:
+                late.rest()
             return
         with w.loop(f"for {a.name} in range({n}):", a.name):
             self._loops(copies, rest)

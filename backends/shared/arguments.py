@@ -52,6 +52,10 @@ class Arguments:
             self.words.append(Argument("buffer", local, root))
         return self._known[key]
 
+    def own(self, buffer: str, local: str) -> None:
+        """Say which pointer of the kernel's own is a buffer, which is no argument."""
+        self._known["buffer", buffer] = local
+
     def size(self, name: str, value: Size, note: str = "") -> str:
         """Return the number called `name`; one name is one number in a kernel."""
         key = ("size", name)

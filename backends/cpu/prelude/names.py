@@ -25,7 +25,9 @@ _NAMES = {
     "order": "searchsorted sort top_k",
     "philox": "philox_word",
     "scans": "cumextremum cumprod cumsum linear_recurrence",
-    "streaming": "drain lead load_ahead load_later store_ahead store_later stream",
+    "streaming": (
+        "drafts drain gap lead load_ahead load_later store_ahead store_later stream"
+    ),
     "tiling": "divide fetch panel_place share tiling",
     "vector": (
         "b8 every_other f32 f64 gather get i32 i64 iota load load1 mask scatter "

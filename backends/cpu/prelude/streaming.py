@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.extending import intrinsic
 
 from . import native
@@ -215,6 +215,44 @@ def lead(typingctx, ptr):  # type: ignore[no-untyped-def]
         return builder.udiv(rest, ir.Constant(I64, size))
 
     return types.int64(ptr), codegen
+
+
+@intrinsic
+def gap(typingctx, ptr, other):  # type: ignore[no-untyped-def]
+    """Return how many elements behind other[0] the next lies that is alike to ptr[0].
+
+    A processor tells a load from the stores before it by the last twelve bits of their
+    addresses, and lets it wait if they are equal: long, if the store is a stream.
+    """
+    if not is_pointer(ptr) or ptr != other:
+        return None
+
+    def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
+        size = alignment(stored_type(ptr.dtype, 1)).constant
+        here, there = (builder.ptrtoint(v, I64) for v in values)
+        rest = builder.and_(builder.sub(here, there), ir.Constant(I64, 4095))
+        return builder.udiv(rest, ir.Constant(I64, size))
+
+    return types.int64(ptr, ptr), codegen
+
+
+@intrinsic(prefer_literal=True)
+def drafts(typingctx, ptr, count):  # type: ignore[no-untyped-def]
+    """Return room for so many (a literal) numbers like ptr's, until the kernel ends.
+
+    It begins at a cache line.
+    """
+    if not (is_pointer(ptr) and isinstance(count, types.IntegerLiteral)):
+        return None
+    element = stored_type(ptr.dtype, 1).element
+    kind = ir.ArrayType(element, count.literal_value)
+
+    def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
+        room = cgutils.alloca_once(builder, kind, name="drafts")
+        room.align = 64
+        return builder.bitcast(room, element.as_pointer())
+
+    return ptr(ptr, count), codegen
 
 
 @intrinsic

@@ -408,6 +408,11 @@ class Program:
         """All nests and calls in order, those inside loops and branches included."""
         return tuple(s for s in flat(self.body) if isinstance(s, (Nest, Call)))
 
+    @cached_property
+    def read(self) -> frozenset[str]:
+        """The buffers whose elements a statement reads that has not written them."""
+        return frozenset(self.root(n) for s in self.body for n in s.reads)
+
     def root(self, name: str) -> str:
         """Return the buffer that owns a buffer's elements."""
         buffer = self.buffers[name]
