@@ -248,7 +248,7 @@ def drafts(typingctx, ptr, count):  # type: ignore[no-untyped-def]
     kind = ir.ArrayType(element, count.literal_value)
 
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
-        room = cgutils.alloca_once(builder, kind, name="drafts")
+        room = cgutils.alloca_once(builder, kind)  # type: ignore[no-untyped-call]
         room.align = 64
         return builder.bitcast(room, element.as_pointer())
 
