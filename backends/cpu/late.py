@@ -90,8 +90,10 @@ def late_of(nest: Nest, program: Program, changed: Changed) -> Late | None:
     past = {s.buffer: s.index for s in _stores(nest) if _may_pass(s, nest, program)}
     past = {n: i for n, i in past.items() if _is_alone(n, i, nest, last)}
     loaded = {e.buffer for p in nest.phases for e in _loads(p)} & set(nest.writes)
-    # All else that a phase reads again would be written anew after the last row.
-    if not past or loaded - set(past) or any(s.accumulate for s in _stores(nest)):
+    # All else that a phase reads again would be written anew after the last row. Two
+    # streams beside what a row reads and drafts take three times as long as stores.
+    several = len(past) != 1
+    if several or loaded - set(past) or any(s.accumulate for s in _stores(nest)):
         return None
     behind = nest.phases[nest.phases.index(last) + 1 :]
     if any(e.buffer in past for p in behind for e in _loads(p)):
