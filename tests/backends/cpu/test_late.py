@@ -28,6 +28,8 @@ FORMULAS: dict[str, Callable[[Any, Any], Any]] = {
         gc.sum(gc.exp(x), -1),
     ],
 }
+# Two results as large as their rows are written as they come.
+TWO = ("softmax with its gradient", "layer norm with its gradient")
 SHAPES = [(67, 193), (1, 1), (8, 64), (3, 1025)]
 
 
@@ -79,4 +81,4 @@ def test_late_rows_hold_what_others_do(
                     start = (found.ctypes.data - flat.ctypes.data) // found.itemsize
                     assert (flat[:start] == 1).all()
                     assert (flat[start + found.size :] == 1).all()
-    assert late
+    assert bool(late) == (what not in TWO)
