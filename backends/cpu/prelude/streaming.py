@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numba.core.extending import intrinsic
 
 from . import native
@@ -248,7 +248,9 @@ def drafts(typingctx, ptr, count):  # type: ignore[no-untyped-def]
     kind = ir.ArrayType(element, count.literal_value)
 
     def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
-        room = cgutils.alloca_once(builder, kind)  # type: ignore[no-untyped-call]
+        # Not by Numba's `alloca_once`, which writes zeros: a store for each number.
+        with builder.goto_entry_block():
+            room = builder.alloca(kind)
         room.align = 64
         return builder.bitcast(room, element.as_pointer())
 
