@@ -28,8 +28,8 @@ from graphc.backends.cpu.prelude import driver, gemm, layout, native
 from graphc.backends.cpu.prelude.layout import aligned_words
 from graphc.backends.cpu.prelude.team import Entry, Team, threads
 from graphc.backends.cpu.sharing import Shared, Sharing, Waits
-from graphc.backends.cpu.strips import Strip, Stripping, Strips
-from graphc.backends.cpu.table import Step, Table, check_depth, is_shared
+from graphc.backends.cpu.strips import Step, Strip, Stripping, Strips
+from graphc.backends.cpu.table import Table, check_depth, is_shared
 from graphc.backends.cpu.tile_room import TileRoom
 from graphc.backends.shared.arguments import Argument
 from graphc.backends.shared.costs import bytes_of, flops_of

@@ -99,7 +99,7 @@ class Parting:
             return False
         written = {self._memory(name) for nest in group for name in nest.writes}
         for nest in group:
-            for name, index in _accesses(nest):
+            for name, index in accesses(nest):
                 if self._memory(name) in written and not self._is_own(
                     nest, name, index
                 ):
@@ -182,8 +182,8 @@ class Parting:
         return evaluate(self.program.buffers[name].bytes, self.sizes)
 
 
-def _accesses(nest: Nest) -> Iterator[tuple[str, Sequence[Expr]]]:
-    """Go through the buffers that a nest touches, and where it does."""
+def accesses(nest: Nest) -> Iterator[tuple[str, Sequence[Expr]]]:
+    """Go through the buffers that a nest touches, indices included, and where."""
     for phase in nest.phases:
         for e in walk(*phase.roots):
             if isinstance(e, Load):

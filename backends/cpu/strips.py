@@ -21,14 +21,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
 
-from graphc.backends.cpu.parts import Parts
+from graphc.backends.cpu.parts import Parts, accesses
 from graphc.backends.cpu.tile_forms import may_divide_rows
 from graphc.backends.cpu.tile_pieces import with_rows
 from graphc.backends.cpu.tile_room import TileRoom
 from graphc.backends.shared.arguments import Argument
 from graphc.ir.dims import Size, evaluate
 from graphc.ir.program import Barrier, Loop, Nest, Program, Statement, Task
-from graphc.ir.scalar import Axis, Expr, Load, linear, walk
+from graphc.ir.scalar import Axis, Expr, Load, linear
 
 # A task of a program, the address of its kernel, and what the kernel takes.
 Step = tuple[Task, int, tuple[Argument, ...]]
@@ -139,7 +139,7 @@ class Stripping:
         written = {self.program.root(name) for nest in nests for name in nest.writes}
         found = _Rows()
         for nest in nests:
-            for name, index in _accesses(nest):
+            for name, index in accesses(nest):
                 if name == loop.index:
                     continue
                 if not self._keeps_to_rows(nest, name, index, written, found):
@@ -245,16 +245,6 @@ class Stripping:
 
     def _number(self, size: Size) -> int:
         return evaluate(size, self.sizes)
-
-
-def _accesses(nest: Nest) -> Iterator[tuple[str, Sequence[Expr]]]:
-    """Go through the buffers that a nest touches, indices included, and where."""
-    for phase in nest.phases:
-        for e in walk(*phase.roots):
-            if isinstance(e, Load):
-                yield e.buffer, e.args
-        for store in phase.stores:
-            yield store.buffer, store.index
 
 
 def _values(nest: Nest) -> Iterator[Expr]:

@@ -32,7 +32,7 @@ from graphc.backends.cpu.parts import Parts
 from graphc.backends.cpu.prelude import driver, layout
 from graphc.backends.cpu.prelude.layout import aligned_words
 from graphc.backends.cpu.sharing import Alone, Shared
-from graphc.backends.cpu.strips import Strip, Strips
+from graphc.backends.cpu.strips import Step, Strip, Strips
 from graphc.backends.shared.arguments import Argument
 from graphc.errors import CompileError
 from graphc.ir.dims import Size
@@ -49,9 +49,6 @@ from graphc.ir.program import (
 )
 
 Array = np.ndarray[Any, Any]
-
-# A task of a program, the address of its kernel, and what the kernel takes.
-Step = tuple[Task, int, tuple[Argument, ...]]
 
 FLAGS, CELL, TARGET, TURNS, COUNTER, STEP = 2, 3, 4, 5, 6, 7  # words of a row
 

@@ -84,6 +84,13 @@ define internal i64 @word(ptr %team, i64 %offset) alwaysinline {{
   ret i64 %value
 }}
 
+; The first of %n items that share %t of %nt does; its last is before that of %t + 1.
+define internal i64 @first_of(i64 %n, i64 %t, i64 %nt) alwaysinline {{
+  %before = mul i64 %n, %t
+  %first = udiv i64 %before, %nt
+  ret i64 %first
+}}
+
 ; Run all rows of a table as share %t of %nt.
 define internal void @rows(ptr %team, i64 %t, i64 %nt) {{
 entry:
@@ -203,10 +210,9 @@ divide:
 
 give.parts:
   %all.parts = call i64 @word(ptr %here, i64 40)
-  %before.mine = mul i64 %all.parts, %t
-  %first.part = udiv i64 %before.mine, %nt
-  %with.mine = add i64 %before.mine, %all.parts
-  %end.part = udiv i64 %with.mine, %nt
+  %share.next = add i64 %t, 1
+  %first.part = call i64 @first_of(i64 %all.parts, i64 %t, i64 %nt)
+  %end.part = call i64 @first_of(i64 %all.parts, i64 %share.next, i64 %nt)
   store i64 %first.part, ptr %part.place
   store i64 %end.part, ptr %end.place
   store i64 %all.parts, ptr %parts.place
@@ -261,10 +267,9 @@ done:
 define void @{strips}(ptr %args, i64 %t, i64 %nt) {{
 entry:
   %count = load i64, ptr %args
-  %before.mine = mul i64 %count, %t
-  %first = udiv i64 %before.mine, %nt
-  %with.mine = add i64 %before.mine, %count
-  %end = udiv i64 %with.mine, %nt
+  %share.next = add i64 %t, 1
+  %first = call i64 @first_of(i64 %count, i64 %t, i64 %nt)
+  %end = call i64 @first_of(i64 %count, i64 %share.next, i64 %nt)
   br label %look
 
 look:
