@@ -23,7 +23,7 @@ from graphc.backends.cpu.code import Code, cached_addresses
 from graphc.backends.cpu.kernels import CpuKernel
 from graphc.backends.cpu.machine import target
 from graphc.backends.cpu.module import write_module
-from graphc.backends.cpu.parts import Parting
+from graphc.backends.cpu.parts import Parting, Parts
 from graphc.backends.cpu.prelude import driver, gemm, layout, native
 from graphc.backends.cpu.prelude.layout import aligned_words
 from graphc.backends.cpu.prelude.team import Entry, Team, threads
@@ -37,7 +37,7 @@ from graphc.backends.shared.files import cache_folder
 from graphc.backends.shared.tuning import Tuning
 from graphc.ir.dims import Size, evaluate
 from graphc.ir.graph import Graph
-from graphc.ir.program import Call, Nest, Program, Schedule, Task
+from graphc.ir.program import Call, Nest, Program, Schedule, Statement, Task
 from graphc.ir.program.memory import Arena
 
 if TYPE_CHECKING:
@@ -301,14 +301,8 @@ class Bound:
             if isinstance(s, Nest) and s.is_tiled
         }
         body = self._parting(limit).body(program.body)
-        self._body: Sequence[Shared] = body
-        saved = -1.0
-        if limit > 1:
-            strips = self._stripping(limit).body(body)
-            saved, self._body = self._sharing(limit).saved(strips)
-        self.team = Team(limit if saved > pace.TEAM else 1)
-        if self.team.nt == 1:
-            self._body = body
+        self._body: Sequence[Shared]
+        self.team, self._body = self._teamed(body, limit)
         self._strips = [s for s in self._body if isinstance(s, Strips)]
         self._whole: dict[int, int] = {}  # the nest that one of fewer rows is of
         for strip in (x for s in self._strips for x in s.strips):
@@ -333,7 +327,22 @@ class Bound:
         start = self.arena.offsets.get(name)
         return None if start is None else (start, start + self.nbytes[name])
 
-    def _sharing(self, limit: int) -> Sharing:
+    def _teamed(
+        self, body: Sequence[Statement | Parts], limit: int
+    ) -> tuple[Team, Sequence[Shared]]:
+        """Return a team for a body, of one if it saves little, and what it shares."""
+        if limit > 1:
+            strips = self._stripping(limit).body(body)
+            sharing = self._sharing(limit, pace.BARRIER)
+            saved, shared = sharing.saved(strips)
+            if saved > pace.TEAM:
+                return Team(limit), shared
+            saved, shared = self._sharing(limit, pace.AWAKE).saved(strips)
+            if saved > pace.SMALL * sharing.serial(strips):
+                return Team(limit, small=True), shared
+        return Team(1), body
+
+    def _sharing(self, limit: int, barrier: float) -> Sharing:
         """Return what decides what a team shares, by the time of each task."""
         tasks = [task for task, _, _ in self.steps]
         # Nests of one kernel and of equal sizes, as equal layers have, take as long.
@@ -350,7 +359,7 @@ class Bound:
                 known[like] = pace.nanoseconds(task, self.program, self.sizes)
             work[id(task)] = known[like]
         shared = frozenset(id(task) for task in tasks if is_shared(task))
-        waits = Waits(pace.BARRIER, pace.PATIENCE, pace.WAKE)
+        waits = Waits(barrier, pace.PATIENCE, pace.WAKE)
         return Sharing(work, shared, self.sizes, limit, waits)
 
     # --- tables -------------------------------------------------------------------

@@ -28,30 +28,34 @@ declare void @PyEval_RestoreThread(ptr)
 
 ; Wait a moment for a word to move on from %seen, for the %turn-th time. A short wait
 ; costs least when spinning. To sleep and be woken takes 0.05 ms, and where a host lends
-; the cores a whole one, so a thread spins on as long as it is in nobody's way.
-define internal void @wait(ptr %pool, ptr %place, i64 %seen, i64 %turn) alwaysinline {{
+; the cores a whole one, so a thread spins on as long as it is in nobody's way. Returns
+; the number of the next turn: who is woken begins anew.
+define internal i64 @wait(ptr %pool, ptr %place, i64 %seen, i64 %turn) alwaysinline {{
+  %next = add i64 %turn, 1
   %part = and i64 %turn, {LOOK_MASK}
   %time.to.look = icmp eq i64 %part, {LOOK_MASK}
   br i1 %time.to.look, label %look, label %spin
 spin:
   call void asm sideeffect "{pause}", "~{{memory}}"()
-  ret void
+  ret i64 %next
 look:
-  call void @consider(ptr %pool, ptr %place, i64 %seen, i64 %turn)
-  ret void
+  %woken = call i1 @consider(ptr %pool, ptr %place, i64 %seen, i64 %turn)
+  %on = select i1 %woken, i64 0, i64 %next
+  ret i64 %on
 }}
 
-define internal void @consider(ptr %pool, ptr %place, i64 %seen, i64 %turn) noinline {{
+; Sleep, if it is time to; returns whether somebody woke the thread.
+define internal i1 @consider(ptr %pool, ptr %place, i64 %seen, i64 %turn) noinline {{
   %patient = icmp slt i64 %turn, {PATIENCE}
   br i1 %patient, label %ask, label %sleep
 ask:
   %crowded = call i1 @is_crowded(ptr %pool)
   br i1 %crowded, label %sleep, label %go.on
 sleep:
-  call void @rest(ptr %place, i64 %seen, i64 %turn)
-  br label %go.on
+  %woken = call i1 @rest(ptr %place, i64 %seen, i64 %turn)
+  ret i1 %woken
 go.on:
-  ret void
+  ret i1 false
 }}
 
 ; Wait until a count has come to %goal.
@@ -66,8 +70,7 @@ look:
   br i1 %early, label %again, label %done
 
 again:
-  call void @wait(ptr %pool, ptr %count, i64 %now, i64 %turn)
-  %turn.next = add i64 %turn, 1
+  %turn.next = call i64 @wait(ptr %pool, ptr %count, i64 %now, i64 %turn)
   br label %look
 
 done:
@@ -290,7 +293,8 @@ done:
 }}
 
 ; Run the team's table on as many threads as it asks for; returns 1 if it ran on one
-; against the wish: another team has the pool's threads, or they are too few.
+; against the wish: another team has the pool's threads, or they are too few. A small
+; one asks for as many as are awake.
 define internal i64 @run(ptr %team) {{
 entry:
   %nt = call i64 @word(ptr %team, i64 {NT})
@@ -307,7 +311,20 @@ ask:
   %workers = call i64 @word(ptr %pool, i64 {WORKERS})
   %all = add i64 %workers, 1  ; the caller works too
   %short = icmp sgt i64 %nt, %all
-  br i1 %short, label %serial, label %take
+  br i1 %short, label %serial, label %look
+
+look:
+  %small = call i64 @word(ptr %team, i64 {SMALL})
+  %job = getelementptr i8, ptr %pool, i64 {JOB}
+  %sleepers = getelementptr i8, ptr %job, i64 8
+  %asleep = load atomic i64, ptr %sleepers monotonic, align 8
+  %unready = mul i64 %small, %asleep
+  %ready = icmp eq i64 %unready, 0
+  br i1 %ready, label %take, label %leave.them
+
+leave.them:
+  call void @rouse(ptr %pool)
+  br label %serial
 
 take:
   %busy = getelementptr i8, ptr %pool, i64 {BUSY}
@@ -316,7 +333,7 @@ take:
   br i1 %taken, label %parallel, label %serial
 
 serial:
-  %against = phi i64 [ 0, %entry ], [ 1, %ask ], [ 1, %take ]
+  %against = phi i64 [ 0, %entry ], [ 1, %ask ], [ 0, %leave.them ], [ 1, %take ]
   call void @rows(ptr %team, i64 0, i64 1)
   ret i64 %against
 
@@ -368,8 +385,7 @@ look:
   br i1 %same, label %again, label %called
 
 again:
-  call void @wait(ptr %pool, ptr %job, i64 %word, i64 %turn)
-  %turn.next = add i64 %turn, 1
+  %turn.next = call i64 @wait(ptr %pool, ptr %job, i64 %word, i64 %turn)
   br label %look
 
 called:
@@ -446,8 +462,9 @@ refuse:
 LINUX = """
 @tenth = internal constant [ 2 x i64 ] [ i64 0, i64 100000000 ]
 declare i64 @syscall(i64, ...)
+declare i32 @clock_gettime(i32, ptr)
 
-define internal void @rest(ptr %place, i64 %seen, i64 %turn) noinline {{
+define internal i1 @rest(ptr %place, i64 %seen, i64 %turn) noinline {{
   %sleepers = getelementptr i8, ptr %place, i64 8
   %more = atomicrmw add ptr %sleepers, i64 1 seq_cst
   %low = trunc i64 %seen to i32
@@ -455,7 +472,8 @@ define internal void @rest(ptr %place, i64 %seen, i64 %turn) noinline {{
   %slept = call i64 (i64, ...) @syscall(i64 {futex}, ptr %place, i32 128, i32 %low,
                                         ptr @tenth, ptr null, i32 0)
   %fewer = atomicrmw sub ptr %sleepers, i64 1 seq_cst
-  ret void
+  %woken = icmp eq i64 %slept, 0
+  ret i1 %woken
 }}
 
 define internal void @wake(ptr %place) alwaysinline {{
@@ -467,6 +485,39 @@ call:
   ; FUTEX_WAKE_PRIVATE, all of them
   %woken = call i64 (i64, ...) @syscall(i64 {futex}, ptr %place, i32 129,
                                         i32 2147483647, ptr null, ptr null, i32 0)
+  br label %done
+done:
+  ret void
+}}
+
+; Wake the threads that wait for jobs, for a small team that comes again and again, so
+; that they share the next ones. Neither where one comes once in a while, nor where the
+; machine has other things to do: there they would but fall asleep again.
+define internal void @rouse(ptr %pool) noinline {{
+  %clock = alloca [ 2 x i64 ]
+  %error = call i32 @clock_gettime(i32 1, ptr %clock)  ; CLOCK_MONOTONIC
+  %seconds = call i64 @word(ptr %clock, i64 0)
+  %rest = call i64 @word(ptr %clock, i64 8)
+  %whole = mul i64 %seconds, 1000000000
+  %now = add i64 %whole, %rest
+  %asked = call i64 @word(ptr %pool, i64 {ASKED})
+  %asked.place = getelementptr i8, ptr %pool, i64 {ASKED}
+  store i64 %now, ptr %asked.place
+  %between = sub i64 %now, %asked
+  %often = icmp slt i64 %between, {OFTEN}
+  %roused = call i64 @word(ptr %pool, i64 {ROUSED})
+  %since = sub i64 %now, %roused
+  %seldom = icmp sgt i64 %since, {SELDOM}
+  %due = and i1 %often, %seldom
+  br i1 %due, label %ask, label %done
+ask:
+  %roused.place = getelementptr i8, ptr %pool, i64 {ROUSED}
+  store i64 %now, ptr %roused.place
+  %crowded = call i1 @is_crowded(ptr %pool)
+  br i1 %crowded, label %done, label %call
+call:
+  %job = getelementptr i8, ptr %pool, i64 {JOB}
+  call void @wake(ptr %job)
   br label %done
 done:
   ret void
@@ -513,18 +564,25 @@ ELSEWHERE = """
 declare void @{give_way}()
 declare void @{nap}(i32)
 
-define internal void @rest(ptr %place, i64 %seen, i64 %turn) noinline {{
+define internal i1 @rest(ptr %place, i64 %seen, i64 %turn) noinline {{
   %patient = icmp slt i64 %turn, {PATIENCE}
   br i1 %patient, label %give.way, label %nap
 give.way:
   call void @{give_way}()
-  ret void
+  ret i1 false
 nap:
+  %sleepers = getelementptr i8, ptr %place, i64 8
+  %more = atomicrmw add ptr %sleepers, i64 1 seq_cst
   call void @{nap}(i32 {moment})
-  ret void
+  %fewer = atomicrmw sub ptr %sleepers, i64 1 seq_cst
+  ret i1 false
 }}
 
 define internal void @wake(ptr %place) alwaysinline {{
+  ret void
+}}
+
+define internal void @rouse(ptr %pool) alwaysinline {{
   ret void
 }}
 

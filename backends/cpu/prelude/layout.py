@@ -56,6 +56,7 @@ N_ROWS = 136
 NT = 144
 POOL = 152  # the address of the pool whose threads the team runs on
 RUNS = 160  # runs so far, those on one thread included
+SMALL = 168  # 1: so small that it must not wait for threads to wake
 TEAM_BYTES = 256
 
 # And in a pool's.
@@ -66,6 +67,8 @@ TEAM_NOW = 384  # the address of its team; 0: the threads end
 WORKERS = 392  # threads that wait for jobs
 LOADS = 400  # a file that says how many threads run on the machine, or -1
 CORES = 408  # of the machine
+ASKED = 416  # when a small team last found threads asleep, in ns
+ROUSED = 424  # when such a one last woke them
 POOL_BYTES = 512
 
 NT_BITS = 10
@@ -75,6 +78,10 @@ EVERYBODY = (1 << NT_BITS) - 1  # more than there are threads
 # has more to run than cores; after PATIENCE turns, 5 ms, it sleeps in any case.
 LOOK = 1024
 PATIENCE = 100 * LOOK
+
+# Small teams wake threads if they come so soon one after the other, but not so soon
+# after they did so, in ns.
+OFTEN, SELDOM = 1_000_000, 20_000_000
 
 
 def aligned_words(n: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -142,9 +142,11 @@ class Team:
     """Run tables on ``nt`` threads, by default on as many as `threads` says.
 
     A team belongs to one caller at a time: its memory holds the state of the region.
+    A small one does not wait for threads that sleep: it runs on one then, and wakes
+    them for the next runs if it runs often.
     """
 
-    def __init__(self, nt: int | None = None) -> None:
+    def __init__(self, nt: int | None = None, *, small: bool = False) -> None:
         """Make a team; it has no table yet."""
         self._memory = aligned_words(layout.TEAM_BYTES // 8)
         self._table: np.ndarray[Any, Any] | None = None
@@ -154,6 +156,7 @@ class Team:
             self._memory[layout.POOL // 8] = pool.shared().address
             nt = min(nt, 1 + pool.shared().grow(nt - 1))
         self._set_nt(nt)
+        self._memory[layout.SMALL // 8] = small
         self._entry = Entry(entry.Record(self.address))
 
     @property

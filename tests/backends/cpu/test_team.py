@@ -16,7 +16,7 @@ import pytest
 PRELUDE_PARENT = Path(__file__).parents[3] / "backends" / "cpu"
 sys.path.insert(0, str(PRELUDE_PARENT))
 
-from prelude import driver, layout, native, team, unlocked  # noqa: E402
+from prelude import driver, layout, native, pool, team, unlocked  # noqa: E402
 from prelude.kernel import address, kernel  # noqa: E402
 from prelude.layout import aligned_words  # noqa: E402
 from prelude.team import Team  # noqa: E402
@@ -367,6 +367,45 @@ def test_a_machine_is_crowded_with_more_to_run_than_cores(tmp_path, text, crowde
         memory[layout.CORES // 8] = 4
         found = native.c_function(code.address, 1, returns=True)(memory.ctypes.data)
     assert found == crowded
+
+
+@pytest.fixture
+def lonely_pool(tmp_path, monkeypatch):
+    """A pool that is told that nothing else runs here."""
+    (tmp_path / "loadavg").write_text("0 0 0 1/9 8")
+    own = pool.Pool()
+    with open(tmp_path / "loadavg") as file:
+        own._set(layout.LOADS, file.fileno())
+        monkeypatch.setattr(pool, "shared", lambda: own)
+        yield own
+        own.end()
+
+
+def sleep_until_threads_sleep(own: pool.Pool, workers: int) -> None:
+    deadline = time.monotonic() + 20
+    while own._get(layout.JOB + 8) < workers:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads are not woken")
+def test_a_small_team_leaves_sleeping_threads_alone_unless_it_comes_often(lonely_pool):
+    args = aligned_words(32)
+    table = table_of((address(count), args.ctypes.data, 0))
+    small = Team(2, small=True)
+    small.bind(table, 1)
+    sleep_until_threads_sleep(lonely_pool, 1)
+    for _ in range(3):
+        time.sleep(0.01)
+        assert small.run()  # as it was asked for
+    assert [args[8], args[16]] == [3, 0]
+
+    deadline = time.monotonic() + 20
+    while args[16] == 0 and time.monotonic() < deadline:
+        small.run()
+    assert args[16] > 0
+    # A thread that nobody needs any more falls asleep again.
+    sleep_until_threads_sleep(lonely_pool, 1)
 
 
 def test_two_python_threads_run_two_teams_at_once():
