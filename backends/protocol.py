@@ -45,7 +45,7 @@ class Bound(Protocol):
         """Run a step: read inputs, update the states, return the outputs."""
 
     def quick(
-        self, inputs: Sequence[Any], out: Sequence[Any] | None
+        self, inputs: Sequence[Any], out: list[Any] | None
     ) -> list[Array] | None:
         """Run a step, by a short way, if all are arrays just as `run` takes them.
 

@@ -341,6 +341,6 @@ def _forms(structure: Any) -> tuple[Callable[[Any], list[Any]], Callable[..., An
 
 
 def _listed(out: Any) -> list[Any]:
-    if isinstance(out, list | tuple):  # at once, as Mapping takes long to tell
+    if type(out) is list or type(out) is tuple:  # at once: Mapping takes long to tell
         return list(out)
     return list(out.values() if isinstance(out, Mapping) else out)

@@ -454,13 +454,13 @@ class Bound:
         self._strip_tables.append((memory, table))
         return int(memory.ctypes.data)
 
-    def _ways_in(self) -> tuple[Entry | None, Entry | None]:
+    def _ways_in(self) -> tuple[Entry, Entry] | None:
         """Return how arrays come into the table without Python, if nothing forbids.
 
         For outputs of our own, and for those that a caller gives.
         """
         if self._may_fail or calls.needs_lapack(self.program):
-            return None, None
+            return None
         start = self._table.words.ctypes.data
         wanted = [
             (
@@ -471,7 +471,8 @@ class Bound:
             for name, places in zip(self._given, self._patches, strict=True)
         ]
         own = self.team.entry(wanted)
-        return own, self.team.entry(wanted, len(self._output_shapes))
+        given = self.team.entry(wanted, len(self._output_shapes))
+        return None if own is None or given is None else (own, given)
 
     def _word(self, task: Task, word: Argument, scratch: int, at: int) -> int:
         value = word.value
@@ -551,21 +552,21 @@ class Bound:
         return list(map(np.empty, self._output_shapes, self._output_dtypes))
 
     def quick(
-        self, inputs: Sequence[Any], out: Sequence[Any] | None
+        self, inputs: Sequence[Any], out: list[Any] | None
     ) -> list[Array] | None:
         """Run a step on what may be such arrays; None, and nothing done, if it is not.
 
-        The checks are native and take 0.1 us.
+        The checks are native and take 0.1 us. Returns `out` itself, if it is given.
         """
-        own, given = self._entries
-        if own is None or given is None or self.runner.arena is not self._memory:
+        ways = self._entries
+        if ways is None or self.runner.arena is not self._memory:
             return None
         if out is None:
             found = self._new_outputs()
-            return None if own.enter(*inputs, *found) < 0 else found
+            return None if ways[0].enter(*inputs, *found) < 0 else found
         if len(out) != len(self._output_shapes):
             return None
-        return None if given.enter(*inputs, *out) < 0 else list(out)
+        return None if ways[1].enter(*inputs, *out) < 0 else out
 
 
 def aligned_copy(value: Array) -> Array:

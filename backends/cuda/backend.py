@@ -212,7 +212,7 @@ class Bound:
             download(memory[name], states[name])
         return list(out)
 
-    def quick(self, inputs: Sequence[Any], out: Sequence[Any] | None) -> None:
+    def quick(self, inputs: Sequence[Any], out: list[Any] | None) -> None:
         """Do nothing: there is no short way."""
 
     def _temporaries(self) -> dict[str, Any]:

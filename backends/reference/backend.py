@@ -40,7 +40,7 @@ class _Bound:
             target[...] = value
         return list(out)
 
-    def quick(self, inputs: Sequence[Any], out: Sequence[Any] | None) -> None:
+    def quick(self, inputs: Sequence[Any], out: list[Any] | None) -> None:
         """Do nothing: there is no short way."""
 
 
