@@ -44,9 +44,7 @@ class Bound(Protocol):
     def run(self, inputs: Sequence[Array], out: Sequence[Array] | None) -> list[Array]:
         """Run a step: read inputs, update the states, return the outputs."""
 
-    def quick(
-        self, inputs: Sequence[Any], out: list[Any] | None
-    ) -> list[Array] | None:
+    def quick(self, inputs: Sequence[Any], out: list[Any] | None) -> list[Array] | None:
         """Run a step, by a short way, if all are arrays just as `run` takes them.
 
         None: they are not, or there is no such way, and nothing was done.

@@ -551,9 +551,7 @@ class Bound:
     def _new_outputs(self) -> list[Array]:
         return list(map(np.empty, self._output_shapes, self._output_dtypes))
 
-    def quick(
-        self, inputs: Sequence[Any], out: list[Any] | None
-    ) -> list[Array] | None:
+    def quick(self, inputs: Sequence[Any], out: list[Any] | None) -> list[Array] | None:
         """Run a step on what may be such arrays; None, and nothing done, if it is not.
 
         The checks are native and take 0.1 us. Returns `out` itself, if it is given.

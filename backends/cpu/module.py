@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from graphc.backends.cpu.arguments import POINTERS, read_lines
 from graphc.backends.cpu.calls import write_call
+from graphc.backends.cpu.narrow_nest import NarrowNest
 from graphc.backends.cpu.rows_nest import RowsNest
 from graphc.backends.cpu.spread_nest import SpreadNest
-from graphc.backends.cpu.tile_forms import kept_operands
+from graphc.backends.cpu.tile_forms import is_narrow, kept_operands
 from graphc.backends.cpu.tile_nest import TileNest
 from graphc.backends.cpu.tile_spread import spread_of
 from graphc.backends.cpu.tile_windows import has_rows, tile_roles
@@ -79,6 +80,8 @@ def _tile_nest(roles: Contraction, columns: int) -> type[TileNest]:
     """Return what writes a contraction on tiles of so many columns."""
     if spread_of(roles) is not None:
         return SpreadNest
+    if is_narrow(roles, columns):
+        return NarrowNest
     return RowsNest if has_rows(roles, columns) else TileNest
 
 

@@ -124,22 +124,27 @@ class RowsNest(TileNest):
                 self._turned_back("start", "stop")
         else:
             with self._some(self.lanes, "top", "end", "low", "high"):
-                panel = f"at(panel, column * {self.k})"
+                panel = f"at(panel, column * {self.k}), {self.width}"
                 self._tiles_of("top", "end", panel, "0", self.k, "0")
                 self._turn("c")
 
     def _piece(self, start: str, count: str, added: str) -> None:
         if self.roles.blocks:
             self._panel("panel", start, "column", count, "cols")
-            self._tiles_of("low", "high", "panel", start, count, added)
+            panel = f"panel, {self.width}"
+            self._tiles_of("low", "high", panel, start, count, added)
         else:
             panel = f"at(panel, column * {self.k} + {start} * {self.width})"
+            panel = f"{panel}, {self.width}"
             self._tiles_of("start", "stop", panel, start, count, added)
 
     def _tiles_of(
         self, first: str, last: str, panel: str, start: str, count: str, added: str
     ) -> None:
-        """Write the sums of some tiles over so many places of windows, from one on."""
+        """Write the sums of some tiles over so many places, from one on.
+
+        panel: the text of where the columns lie, and of the step between their rows.
+        """
         w, x, nr = self.w, self.roles, self.columns
         pointer, base = self._base(x.b, (*x.batch, *x.blocks))
         rows = self._offsets("across_b", x.b, x.columns)
@@ -149,7 +154,7 @@ class RowsNest(TileNest):
             self._rows()
             to = f"at(c, (v - {first}) * height * {nr}), {nr}"
             left = f"at({pointer}, {base}), {rows} + 8 * row, {deep}, rows"
-            right = f"{panel}, {self.width}, {count}, cols"
+            right = f"{panel}, {count}, cols"
             w.line(f"tile_rows(tile_at, {to}, {left}, {right}, {added}, {self.asks:d})")
 
     @contextmanager

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
 
 from graphc.backends.cpu.parts import Parts, accesses
-from graphc.backends.cpu.tile_forms import may_divide_rows
+from graphc.backends.cpu.tile_forms import is_narrow, may_divide_rows
 from graphc.backends.cpu.tile_pieces import with_rows
 from graphc.backends.cpu.tile_room import TileRoom
 from graphc.backends.shared.arguments import Argument
@@ -129,6 +129,7 @@ class Stripping:
         if nest.is_tiled:
             room = self.rooms[id(nest)]
             plain = may_divide_rows(room.roles) and not room.roles.blocks
+            plain &= not is_narrow(room.roles, room.shape.columns)
             # With fewer rows a sum might be added up in fewer layers.
             if room.roles.row.name != first or not plain or room.layers > 1:
                 return False

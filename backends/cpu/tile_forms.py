@@ -78,16 +78,17 @@ def neighbours(x: Contraction, columns: int) -> tuple[bool, bool]:
 
 
 def swaps(x: Contraction, columns: int) -> bool:
-    """Whether windows may be read where they lie, as rows, and sums are turned back.
+    """Whether the second operand is read where it lies, as rows, and sums turned back.
 
-    Where they have few neighbours across, they would have to be transposed to be
-    columns. Of the other operand, since windows overlap, there is less; but it has to
-    fill the columns of a tile, or an eighth of them where windows have few neighbours
-    along the sum as well; and all columns where windows have neighbours across. And the
-    sum must be long, as each is moved three times.
+    That of a narrow product is (`is_narrow`). Where windows have few neighbours across,
+    they would have to be transposed to be columns. Of the other operand, since windows
+    overlap, there is less; but it has to fill the columns of a tile, or an eighth of
+    them where windows have few neighbours along the sum as well; and all columns where
+    windows have neighbours across. And the sum must be long, as each is moved three
+    times.
     """
     if not gathers(x.b, x.columns, x):
-        return False
+        return is_narrow(x, columns)
     across, along = neighbours(x, columns)
     n, least = x.row.extent, columns // 2 + 1 if along else columns // 8
     if across or gathers(x.a, (x.row,), x):
@@ -98,6 +99,27 @@ def swaps(x: Contraction, columns: int) -> bool:
         return False
     long = product(axis.extent for axis in (*x.blocks, *x.depth))
     return not (isinstance(n, int) and isinstance(long, int) and long < 3 * n)
+
+
+def is_narrow(x: Contraction, columns: int) -> bool:
+    """Whether a product of two matrices is as narrow as a vector, and better turned.
+
+    A tile of a single vector of columns loads a number for each multiplication, and
+    half as many as it multiplies. Where the first operand is transposed, its rows are
+    as good columns, and nothing needs to be copied.
+
+        dw[i, j] = sum over p of x[p, i] * g[p, j]      i: 64, j: 16
+    """
+    if x.blocks or x.frame is not None or not may_divide_rows(x):
+        return False
+    m, (n,) = x.row.extent, (axis.extent for axis in x.columns)
+    deep = product(axis.extent for axis in x.depth)
+    if not isinstance(m, int) or not isinstance(n, int):
+        return False
+    if isinstance(deep, int) and deep < LONG:
+        return False
+    lies = merged(steps(x.a, (x.row,), x.program)) == 1
+    return lies and 4 * n == columns and m % columns == 0
 
 
 def runs_down(x: Contraction, program: Program) -> bool:

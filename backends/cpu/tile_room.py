@@ -11,7 +11,7 @@ import numpy as np
 
 from graphc.backends.cpu.prelude import gemm
 from graphc.backends.cpu.prelude.gemm_ir import AHEAD
-from graphc.backends.cpu.tile_forms import gathers, may_divide_rows
+from graphc.backends.cpu.tile_forms import gathers, is_narrow, may_divide_rows
 from graphc.backends.cpu.tile_spread import Spread, spread_of
 from graphc.backends.cpu.tile_windows import (
     DEEP,
@@ -258,11 +258,13 @@ class TileRoom:
         if has_rows(x, tile.columns):
             tall, wide = -(-n // tile.rows), -(-m // tile.columns)
             most = STRIP if may_be_deep(x) else self._lanes
-            some = tall if x.blocks else min(tall, most)
+            narrow = is_narrow(x, tile.columns)
+            some = tall if x.blocks or narrow else min(tall, most)
             deep = min(k, DEEP_OF_ROWS) if x.blocks else k * wide
+            width = panel_width(x, tile.columns, self._lanes)
             sizes = {
                 "c": some * tile.rows * tile.columns,
-                "panel": deep * panel_width(x, tile.columns, self._lanes),
+                "panel": deep * width * (not narrow),
                 "turned": self._lanes * tile.rows * tile.columns,
             }
         else:
