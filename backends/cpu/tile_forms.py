@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphc.backends.cpu.prelude.quads_ir import QUAD
 from graphc.backends.cpu.writer import walk_needed
 from graphc.ir.dims import product
 from graphc.ir.program import Loop, LoopAxis, Nest, Phase, Program
@@ -120,6 +121,22 @@ def is_narrow(x: Contraction, columns: int) -> bool:
         return False
     lies = merged(steps(x.a, (x.row,), x.program)) == 1
     return lies and 4 * n == columns and m % columns == 0
+
+
+def has_quads(x: Contraction, lanes: int, columns: int) -> bool:
+    """Whether tiles take four places of the sum at a time (prelude/quads_ir.py).
+
+    Where columns are at most a vector, of four in a whole tile, and rows of the first
+    operand are neighbours along the sum.
+    """
+    if columns != QUAD * lanes or gathers(x.b, x.columns, x) or x.blocks or x.frame:
+        return False
+    n = product(axis.extent for axis in x.columns)
+    k = product(axis.extent for axis in x.depth)
+    narrow = isinstance(n, int) and 1 < n <= lanes and x.row.extent != 1
+    if not narrow or (isinstance(k, int) and k < 2 * QUAD):
+        return False
+    return not gathers(x.a, (x.row,), x) and merged(steps(x.a, x.depth, x.program)) == 1
 
 
 def runs_down(x: Contraction, program: Program) -> bool:

@@ -31,6 +31,9 @@ tiles panel by panel, or, where there are as many rows as columns, the rows: eac
 reads and copies rows of its own, and all panels. Which thread computes which tiles
 changes nothing in the results: no sum crosses a tile.
 
+A product with no more columns than a vector has lanes takes four places of its sum at a
+time, from a copied panel that is interleaved (prelude/quads_ir.py).
+
 In a loop that leaves the second operand as it is (the recurrent weights of a network)
 the first turn copies a thread's panels one behind the other, and later turns find them
 there.
@@ -39,18 +42,20 @@ there.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cached_property
 
 from graphc.backends.cpu.early import Below
 from graphc.backends.cpu.tile_forms import (
     gathers,
+    has_quads,
     is_flat,
     may_be_layered,
     may_divide_rows,
     runs_down,
 )
 from graphc.backends.cpu.tile_frame import write_frame
-from graphc.backends.cpu.tile_pieces import pack_pieces, tile_pieces
+from graphc.backends.cpu.tile_pieces import pack_pieces, quad_pieces, tile_pieces
 from graphc.backends.cpu.tile_windows import deepest, has_pieces, lies
 from graphc.backends.cpu.writer import Writer
 from graphc.backends.shared.blocks import times
@@ -81,6 +86,7 @@ class TileNest:
         self.sum = self.nest.phases[0].reduces[0]
         self.windows = gathers(found.b, found.columns, found)
         self.lies = lies(found)
+        self.quads = has_quads(found, self.lanes, tile[1])
         self.by_rows = may_divide_rows(found)
         self.pieces = self.windows and has_pieces(found)
         self.deepest = deepest(found)  # of a panel of windows
@@ -93,6 +99,8 @@ class TileNest:
     @cached_property
     def tile(self) -> str:
         """The routine that computes a tile."""
+        if self.quads:
+            return "tile_quads"
         return "tile_columns" if self.lies else "tile"
 
     def write(self) -> None:
@@ -105,7 +113,7 @@ class TileNest:
         batch = [w.extent(axis) for axis in x.batch]
         for name in ("tiling", "divide", "panel_place", self.tile):
             w.use(name)
-        copied = "1" if self.windows else "copied"
+        copied = "1" if self.windows or self.quads else "copied"
         sizes = f"{m}, {n}, {copied}, {self.rows}, {self.columns}"
         w.line(f"tall, height, wide, span = tiling({sizes})")
         mine = f"{' * '.join([*batch, 'wide'])}, tall, {self._rowwise()}, t, nt"
@@ -211,6 +219,10 @@ class TileNest:
             pieces = pack_pieces(self._copied())
         elif which == "gather":
             pieces = self._gathered()
+        elif which == "interleave":
+            pieces = ["whole"]
+        elif which == "tile_quads":
+            pieces = quad_pieces(self.roles.row.extent, dtype)
         else:
             m, n = (product(axis.extent for axis in axes) for axes in self.sides)
             copied, asks, even = self.windows, self.asks, self.by_rows
@@ -375,17 +387,30 @@ class TileNest:
         pointer, base = self._base(x.b, (*x.batch, *x.blocks))
         w.use("fetch")
         self._routine("pack_at", "pack")
-        args.special("choice", "copied", "pack b", "whether panels are copied")
+        copied = "1"
+        if not self.quads:
+            copied = "copied"
+            args.special("choice", copied, "pack b", "whether panels are copied")
         deep, across = self._step(x.b, x.depth), self._step(x.b, x.columns)
         fresh, to = "True", "panel"
         if self.index:
             fresh = "missing"
-            to = f"at(panel, kept * (band - from_band) * {self.k} * width)"
+            to = f"at(panel, kept * (band - from_band) * {self._depth} * width)"
         begin = self._on_top(times("column", across), deep)
         begin = begin if base == "0" else f"{base} + {begin}"
         source = f"at({pointer}, {begin})"
         copy = f"{to}, width, {source}, {deep}, {across}, {self.k}, cols"
-        w.line(f"b, b_deep, _ = fetch(pack_at, copied, {fresh}, {copy})")
+        w.line(f"b, b_deep, _ = fetch(pack_at, {copied}, {fresh}, {copy})")
+        if self.quads:
+            w.use("interleave")
+            self._routine("interleave_at", "interleave")
+            with w.loop(f"if {fresh}:") if self.index else nullcontext():
+                w.line(f"interleave(interleave_at, b, {self.k})")
+
+    @property
+    def _depth(self) -> str:
+        """How many rows a copied panel has room for."""
+        return f"(({self.k} + 3) // 4 * 4)" if self.quads else self.k
 
     def _first(self) -> None:
         """Write what a is: the rows of the first operand."""
@@ -514,7 +539,7 @@ class TileNest:
     def below(self) -> Below:
         """How the epilogue sees to it that the next tile's finds its own near."""
         # Between two parts of an epilogue lies a tile, but for these.
-        noting = not (self.in_parts or self.direct or self.lies)
+        noting = not (self.in_parts or self.direct or self.lies or self.quads)
         size = self.rows, self.columns // self.lanes
         return Below(self.w, self.roles.row.name, self._later, size if noting else None)
 

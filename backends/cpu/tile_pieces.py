@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from graphc.backends.cpu.prelude import gemm
+from graphc.backends.cpu.prelude.quads_ir import QUAD
 from graphc.ir.dims import Size
 
 
@@ -42,6 +43,12 @@ def tile_pieces(
                 asking = "_asking" * (asks and v == shape.vectors)
                 found.add(f"{height}x{v}{asking}")
     return sorted(found)
+
+
+def quad_pieces(rows: Size, dtype: str) -> list[str]:
+    """Return the tiles of quads of a product; all are nearly as high."""
+    heights = _heights(rows, gemm.shape(dtype).rows, even=True)
+    return [f"{height}x{QUAD}" for height in sorted(heights)]
 
 
 def _heights(rows: Size, most: int, even: bool) -> set[int]:

@@ -11,7 +11,13 @@ import numpy as np
 
 from graphc.backends.cpu.prelude import gemm
 from graphc.backends.cpu.prelude.gemm_ir import AHEAD
-from graphc.backends.cpu.tile_forms import gathers, is_narrow, may_divide_rows
+from graphc.backends.cpu.prelude.quads_ir import QUAD
+from graphc.backends.cpu.tile_forms import (
+    gathers,
+    has_quads,
+    is_narrow,
+    may_divide_rows,
+)
 from graphc.backends.cpu.tile_spread import Spread, spread_of
 from graphc.backends.cpu.tile_windows import (
     DEEP,
@@ -106,7 +112,16 @@ class TileRoom:
         """
         _, n, k = self.mnk
         bands = -(-n // self.shape.columns) * self._count(self.roles.batch)
-        return self._bytes(bands * k * self._width)
+        return self._bytes(bands * self._rows_of_panel(k) * self._width)
+
+    def _rows_of_panel(self, k: int) -> int:
+        """How many rows a copied panel has room for."""
+        return -(-k // QUAD) * QUAD if self.quads else k
+
+    @cached_property
+    def quads(self) -> bool:
+        """Whether tiles take four places of the sum at a time."""
+        return has_quads(self.roles, self._lanes, self.shape.columns)
 
     @property
     def _width(self) -> int:
@@ -127,7 +142,7 @@ class TileRoom:
     def must_copy_b(self) -> bool:
         """Whether a tile cannot read the second operand as it lies."""
         x = self.roles
-        if gathers(x.b, x.columns, x):
+        if self.quads or gathers(x.b, x.columns, x):
             return True
         across = merged(steps(x.b, x.columns, x.program))
         assert across is not None
@@ -278,7 +293,9 @@ class TileRoom:
             if self.layers > 1:
                 tall = -(-m // tile.rows) * -(-n // tile.columns)
                 k = -(-k // self.layers)
-            deep, width = (min(k, DEEP), tile.columns) if windows else (k, self._width)
+            deep, width = self._rows_of_panel(k), self._width
+            if windows:
+                deep, width = min(k, DEEP), tile.columns
             length = -(-k // self._lanes) * self._lanes
             copied = self.packs_b and not kept and not lies(x)
             sizes = {

@@ -28,6 +28,7 @@ from .panel_ir import (
     write_transpose,
     write_turned,
 )
+from .quads_ir import QUAD, write_interleave, write_quads
 
 __all__ = [
     "Shape",
@@ -45,12 +46,17 @@ _COPIES = {
     "gather": {"runs": write_runs, "turned": write_turned},
     "frame": {"whole": write_frame},
     "spread": {"whole": write_spread},
+    "interleave": {"whole": write_interleave},
 }
 
 
 def pieces(which: str, dtype: str) -> list[str]:
     """Return the pieces of a tile, such as "tile_rows", or of one of `_COPIES`."""
-    return list(_COPIES[which]) if which in _COPIES else shape(dtype).pieces
+    if which in _COPIES:
+        return list(_COPIES[which])
+    tile = shape(dtype)
+    quads = [f"{height}x{QUAD}" for height in range(1, tile.rows + 1)]
+    return quads if which == "tile_quads" else tile.pieces
 
 
 def prepare(which: str, dtype: str, piece: str) -> None:
@@ -97,8 +103,11 @@ def _build(symbol: str, which: str, dtype: str, piece: str) -> llvm.ModuleRef:
     else:
         size, _, asks = piece.partition("_")
         height, vectors = map(int, size.split("x"))
-        offsets = which.partition("_")[2]  # "rows", "columns" or none
-        write_tile(writer, symbol, height, vectors, offsets=offsets, asks=bool(asks))
+        way = which.partition("_")[2]  # "rows", "columns", "quads" or none
+        if way == "quads":
+            write_quads(writer, symbol, height)
+        else:
+            write_tile(writer, symbol, height, vectors, offsets=way, asks=bool(asks))
     # There is nothing to optimise: without LLVM's passes the loops are the same and
     # compiling takes half the time.
     return unlocked.parse(str(writer.module))

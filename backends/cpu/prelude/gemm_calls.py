@@ -95,6 +95,12 @@ def _of_tile(b: Any, pointer: Any, args: Sequence[Any]) -> tuple[Any, Sequence[A
     return b.select(long, _WORD(0), place), [*left, right, sb_k, k, cols, adds, lines]
 
 
+def _of_quads(b: Any, _: Any, args: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
+    *left, rows, right, sb_k, k, cols, adds, lines = args
+    place = b.sub(rows, _WORD(1))
+    return place, [*left, right, sb_k, k, cols, adds, lines]
+
+
 def of_pack(b: Any, _: Any, args: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
     """Choose a way to copy a panel, by its strides."""
     _, _, _, sb_k, sb_j, _, _ = args
@@ -178,6 +184,27 @@ def tile_columns(  # type: ignore[no-untyped-def]
     """
     kinds = (table, c, sc, a, sa_i, sa_k, rows, b, deep, k, cols, adds, lines)
     return call_piece("ipipiiipiiiii", kinds, _of_tile)
+
+
+@intrinsic
+def tile_quads(  # type: ignore[no-untyped-def]
+    typing, table, c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, adds, lines
+):
+    """Compute a tile of at most a vector of columns, from an interleaved panel.
+
+    Math:    c[i sc + j] (+)= sum_p a[i sa_i + p] b[p, j],
+             i < rows <= MR, p < k, j < cols <= lanes; added to c if adds is not 0
+
+    Four p at a time (quads_ir.py). sa_k is 1; sb_k and lines are not used.
+    """
+    kinds = (table, c, sc, a, sa_i, sa_k, rows, b, sb_k, k, cols, adds, lines)
+    return call_piece("ipipiiipiiiii", kinds, _of_quads)
+
+
+@intrinsic
+def interleave(typing, table, panel, k):  # type: ignore[no-untyped-def]
+    """Put a copied panel of k rows, a vector each, in the order of `tile_quads`."""
+    return call_piece("ipi", (table, panel, k), _of_one)
 
 
 @intrinsic

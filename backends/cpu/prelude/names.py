@@ -16,8 +16,8 @@ _NAMES = {
     ),
     "foreign": "invoke",
     "gemm_calls": (
-        "at fill_frame gather_panel line_table pack spread_panel tile tile_columns "
-        "tile_rows"
+        "at fill_frame gather_panel interleave line_table pack spread_panel tile "
+        "tile_columns tile_quads tile_rows"
     ),
     "horizontal": "hall hany hargmax hargmin hmax hmin hprod hsum",
     "kernel": "kernel",
