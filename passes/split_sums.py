@@ -26,7 +26,6 @@ from dataclasses import replace
 
 from graphc.ir.dims import DimError, Size, evaluate, names
 from graphc.ir.program import Buffer, LoopAxis, Nest, Phase, Program, Statement, Store
-from graphc.ir.program.program import Body, within
 from graphc.ir.scalar import (
     Axis,
     Expr,
@@ -68,45 +67,67 @@ class _Splitting:
         self.buffers = dict(program.buffers)
 
     def run(self) -> Program:
-        body = self.changed(self.program.body)
-        if body is self.program.body:
+        body: list[Statement] = []
+        for s in self.program.body:
+            nest = self._of_sums(s)
+            rows = self._rows(nest, body) if nest is not None else 0
+            body += self._split(nest, rows) if nest is not None and rows else [s]
+        if len(body) == len(self.program.body):
             return self.program
-        return self.program.replace(body=body, buffers=self.buffers)
-
-    def changed(self, body: Body) -> Body:
-        """Return a body with its sums in two steps where that is worth it."""
-        new: list[Statement] = []
-        for i, s in enumerate(body):
-            rows = self._rows(s, body[:i]) if isinstance(s, Nest) else 0
-            if isinstance(s, Nest) and rows:
-                new += self._split(s, rows)
-            else:
-                new.append(within(s, self.changed))
-        same = len(new) == len(body)
-        same = same and all(a is b for a, b in zip(new, body, strict=True))
-        return body if same else tuple(new)
+        return self.program.replace(body=tuple(body), buffers=self.buffers)
 
     # --- what is split, and into blocks of how many rows ------------------------------
 
     def _rows(self, nest: Nest, before: Sequence[Statement]) -> int:
         """Return the rows of a block for the sums of a nest; 0: it stays whole."""
-        if not _is_sum(nest) or contraction_of(nest, self.program) is not None:
-            return 0
         down = nest.phases[0].axes[0]
-        read = self._walked(nest.phases[:1], down)
+        mine = self._walked(nest.phases[:1], down)
         row = 0
-        for other in before if read else ():
+        if nest.phases[0].stores and self._bytes(mine) >= self.least:
+            row = self._bytes(mine) // _number(down.extent)
+        for other in before if mine else ():
             if not isinstance(other, Nest) or not other.axes:
                 continue
-            walked = self._walked(other.phases, other.axes[0])
-            if self._bytes(read & walked) < self.least:
+            theirs = self._walked(other.phases, other.axes[0])
+            if self._bytes(mine & theirs) < self.least:
                 continue
             if contraction_of(other, self.program) is None:
-                row = max(row, self._bytes(read | walked) // _number(down.extent))
+                row = max(row, self._bytes(mine | theirs) // _number(down.extent))
         if not row:
             return 0
         most = min(BLOCK // row, MOST)
         return _divisor(down.extent, most) if most >= FEWEST else 0
+
+    def _of_sums(self, s: Statement) -> Nest | None:
+        """Return a nest whose first phase adds up, and the others store what comes of it.
+
+        What another phase stores over the same axes the first does, unless it needs the
+        sums. None if a statement is no such nest.
+        """
+        if not isinstance(s, Nest) or s.schedule is not None or not s.axes:
+            return None
+        first, *rest = s.phases
+        if not first.axes or any(r.monoid != "sum" for r in first.reduces):
+            return None
+        stores = [store for p in s.phases for store in p.stores]
+        beside = [p for p in rest if p.axes]
+        if first.stores or any(p.reduces for p in rest) or not first.reduces:
+            return None
+        if any(p.axes != first.axes or _refers(p) for p in beside):
+            return None
+        written = [self.program.root(store.buffer) for store in stores]
+        read = set(map(self.program.root, s.reads))
+        if beside and (
+            len(set(written)) < len(written) or not read.isdisjoint(written)
+        ):
+            return None
+        if any(store.accumulate for store in stores):
+            return None
+        if contraction_of(s, self.program) is not None:
+            return None
+        along = tuple(store for p in beside for store in p.stores)
+        rest = [p for p in rest if not p.axes]
+        return s.replace(phases=(replace(first, stores=along), *rest))
 
     def _walked(self, phases: Sequence[Phase], along: LoopAxis) -> set[str]:
         """Return the buffers of which an axis touches one part after another."""
@@ -220,22 +241,12 @@ def _changed(phase: Phase, change: Change, labels: dict[Expr, str]) -> Phase:
     return phase.mapped(found.__getitem__)
 
 
+def _refers(phase: Phase) -> bool:
+    return any(isinstance(e, Ref) for e in walk(*phase.roots))
+
+
 def _extents(nest: Nest) -> tuple[Size, ...]:
     return tuple(a.extent for a in nest.axes)
-
-
-def _is_sum(nest: Nest) -> bool:
-    """Whether a nest adds up, and stores what comes of its sums."""
-    if nest.schedule is not None or not nest.axes or not nest.phases:
-        return False
-    first, *rest = nest.phases
-    if not first.axes or not first.reduces or first.stores:
-        return False
-    if any(r.monoid != "sum" for r in first.reduces):
-        return False
-    return not any(
-        p.axes or p.reduces or any(s.accumulate for s in p.stores) for p in rest
-    )
 
 
 def _divisor(rows: Size, most: int) -> int:
