@@ -8,21 +8,24 @@
                                              for k0: 128 { r0 = sum sums0[k0, i0] }
                                              out[i0] = r0
 
-The gradients by the scale and the shift of a layer norm are sums over all rows of what
-the norm itself reads. Once the sums have blocks of rows as their outermost axis, both
-nests can run part by part: a block of rows is normalised and summed up before the next
-one comes, and is read from memory once. Blocks are added up in order, their size
-depends on the program and the target alone: bits do not depend on threads.
+A column is a number from each row of memory: lines of which little is read at a time,
+each on a page of its own, and columns are few where threads are to share them. Blocks
+of rows are read as they lie. What goes over the same rows before, as the layer norm
+whose scale and shift these sums are the gradients by, can run part by part with them: a
+block is normalised and summed up before the next one comes, and is read from memory
+once. What the nest stores of the rows besides, without the sums, it stores on the way.
 
-Done where a nest before has the same rows and reads or writes what the sums read, and
-that is more than caches hold. Rows left over, of which a symbolic number may have some,
-are added by the second nest. Sums are taken in another order.
+Done where that is more than near caches hold. Blocks are added up in order and depend
+on the program and the target alone, so that bits do not depend on threads. Rows left
+over, of which a symbolic number may have some, are added by the second nest.
+
+Sums are taken in another order; all else stays bit for bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from graphc.ir.dims import DimError, Size, evaluate, names
 from graphc.ir.program import Buffer, LoopAxis, Nest, Phase, Program, Statement, Store
@@ -43,26 +46,35 @@ from graphc.ir.types import DType
 from graphc.passes.contraction import contraction_of
 from graphc.passes.registry import program_pass
 
-# The part of the largest cache beyond which data come from afar; and what a symbolic
-# dimension counts as.
-NEAR, UNKNOWN = 16, 1024
-# Bytes of a block, half of what the second cache holds; and how many rows it may have.
-BLOCK, FEWEST, MOST = 5 << 17, 8, 256
+# The part of the largest cache beyond which data come from afar, a quarter of what the
+# second cache holds, as others go over the same rows; and what an unknown size counts.
+NEAR, BLOCK, UNKNOWN = 16, 5 << 16, 1024
 
 Change = Callable[[Expr, tuple[Expr, ...]], Expr | None]
 
 
-@program_pass("split-sums")
-def split_sums(program: Program, target: Target) -> Program:
-    """Add up blocks of rows first where a nest goes over the same rows before."""
-    if target.lanes == 1 or not target.cache:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Rows of a block, and the bytes from which on sums are split; 0: by the target."""
+
+    fewest: int = 8
+    most: int = 256
+    least: int = 0
+
+
+@program_pass("split-sums", Options)
+def split_sums(program: Program, options: Options, target: Target) -> Program:
+    """Add up blocks of rows first where sums go down more rows than caches hold."""
+    least = options.least or target.cache // NEAR
+    if target.lanes == 1 or not least:
         return program
-    return _Splitting(program, target.cache // NEAR).run()
+    return _Splitting(program, options, least).run()
 
 
 class _Splitting:
-    def __init__(self, program: Program, least: int) -> None:
+    def __init__(self, program: Program, options: Options, least: int) -> None:
         self.program = program
+        self.options = options
         self.least = least
         self.buffers = dict(program.buffers)
 
@@ -70,7 +82,7 @@ class _Splitting:
         body: list[Statement] = []
         for s in self.program.body:
             nest = self._of_sums(s)
-            rows = self._rows(nest, body) if nest is not None else 0
+            rows = self._rows(nest) if nest is not None else 0
             body += self._split(nest, rows) if nest is not None and rows else [s]
         if len(body) == len(self.program.body):
             return self.program
@@ -78,72 +90,56 @@ class _Splitting:
 
     # --- what is split, and into blocks of how many rows ------------------------------
 
-    def _rows(self, nest: Nest, before: Sequence[Statement]) -> int:
-        """Return the rows of a block for the sums of a nest; 0: it stays whole."""
-        down = nest.phases[0].axes[0]
-        mine = self._walked(nest.phases[:1], down)
-        row = 0
-        if nest.phases[0].stores and self._bytes(mine) >= self.least:
-            row = self._bytes(mine) // _number(down.extent)
-        for other in before if mine else ():
-            if not isinstance(other, Nest) or not other.axes:
-                continue
-            theirs = self._walked(other.phases, other.axes[0])
-            if self._bytes(mine & theirs) < self.least:
-                continue
-            if contraction_of(other, self.program) is None:
-                row = max(row, self._bytes(mine | theirs) // _number(down.extent))
-        if not row:
-            return 0
-        most = min(BLOCK // row, MOST)
-        return _divisor(down.extent, most) if most >= FEWEST else 0
-
     def _of_sums(self, s: Statement) -> Nest | None:
-        """Return a nest whose first phase adds up, and the others store what comes of it.
+        """Return a nest that first adds up, then stores what comes of its sums.
 
-        What another phase stores over the same axes the first does, unless it needs the
-        sums. None if a statement is no such nest.
+        What another phase stores over the same axes without the sums, the first does.
+        None if a statement is no such nest.
         """
         if not isinstance(s, Nest) or s.schedule is not None or not s.axes:
             return None
         first, *rest = s.phases
-        if not first.axes or any(r.monoid != "sum" for r in first.reduces):
+        sums = first.reduces and all(r.monoid == "sum" for r in first.reduces)
+        if not first.axes or not sums or first.stores:
             return None
-        stores = [store for p in s.phases for store in p.stores]
+        stores = [store for p in rest for store in p.stores]
+        if any(p.reduces for p in rest) or any(store.accumulate for store in stores):
+            return None
         beside = [p for p in rest if p.axes]
-        if first.stores or any(p.reduces for p in rest) or not first.reduces:
-            return None
-        if any(p.axes != first.axes or _refers(p) for p in beside):
+        if any(p.axes != first.axes or _needs_sums(p) for p in beside):
             return None
         written = [self.program.root(store.buffer) for store in stores]
-        read = set(map(self.program.root, s.reads))
-        if beside and (
-            len(set(written)) < len(written) or not read.isdisjoint(written)
-        ):
-            return None
-        if any(store.accumulate for store in stores):
-            return None
+        touched = [*written, *{self.program.root(n) for n in s.reads}]
+        if beside and len(set(touched)) < len(touched):
+            return None  # something may need what an earlier store overwrites
         if contraction_of(s, self.program) is not None:
             return None
         along = tuple(store for p in beside for store in p.stores)
-        rest = [p for p in rest if not p.axes]
-        return s.replace(phases=(replace(first, stores=along), *rest))
+        later = (p for p in rest if not p.axes)
+        return s.replace(phases=(replace(first, stores=along), *later))
 
-    def _walked(self, phases: Sequence[Phase], along: LoopAxis) -> set[str]:
-        """Return the buffers of which an axis touches one part after another."""
-        found: set[str] = set()
-        for phase in phases:
-            touched = [(s.buffer, s.index) for s in phase.stores]
-            reads = (e for e in walk(*phase.roots) if isinstance(e, Load))
-            touched += [(e.buffer, e.args) for e in reads]
-            for name, index in touched:
-                shape = self.program.buffers[name].shape
-                if index and index[0] is axis(along.name) and shape[0] == along.extent:
-                    found.add(self.program.root(name))
-        return found
-
-    def _bytes(self, roots: set[str]) -> int:
-        return sum(_number(self.program.buffers[name].bytes) for name in roots)
+    def _rows(self, nest: Nest) -> int:
+        """Return the rows of a block; 0: the sums stay whole."""
+        first, options = nest.phases[0], self.options
+        down = first.axes[0]
+        touched = [(s.buffer, s.index) for s in first.stores]
+        reads = (e for e in walk(*first.roots) if isinstance(e, Load))
+        touched += [(e.buffer, e.args) for e in reads]
+        rows = {
+            self.program.root(name)
+            for name, index in touched
+            if index and index[0] is axis(down.name)
+        }
+        total = sum(_number(self.program.buffers[name].bytes) for name in rows)
+        if total < self.least:
+            return 0
+        most = min(BLOCK * _number(down.extent) // total, options.most)
+        if not isinstance(down.extent, int):
+            # A power of two divides many sizes, and may leave rows over.
+            return 1 << (most.bit_length() - 1) if most >= options.fewest else 0
+        even = (n for n in range(most, options.fewest - 1, -1) if down.extent % n == 0)
+        rows_of_block = next(even, 0)
+        return rows_of_block if rows_of_block < down.extent else 0
 
     # --- the two nests ----------------------------------------------------------------
 
@@ -241,23 +237,12 @@ def _changed(phase: Phase, change: Change, labels: dict[Expr, str]) -> Phase:
     return phase.mapped(found.__getitem__)
 
 
-def _refers(phase: Phase) -> bool:
+def _needs_sums(phase: Phase) -> bool:
     return any(isinstance(e, Ref) for e in walk(*phase.roots))
 
 
 def _extents(nest: Nest) -> tuple[Size, ...]:
     return tuple(a.extent for a in nest.axes)
-
-
-def _divisor(rows: Size, most: int) -> int:
-    """Return the rows of a block, `most` or fewer; 0: no number of them is even.
-
-    A number that is not known may leave some over.
-    """
-    if not isinstance(rows, int):
-        return 1 << (most.bit_length() - 1)
-    even = (n for n in range(min(most, rows // 2), FEWEST - 1, -1) if rows % n == 0)
-    return next(even, 0)
 
 
 def _number(size: Size) -> int:
