@@ -134,12 +134,7 @@ class _Splitting:
         if total < self.least:
             return 0
         most = min(BLOCK * _number(down.extent) // total, options.most)
-        if not isinstance(down.extent, int):
-            # A power of two divides many sizes, and may leave rows over.
-            return 1 << (most.bit_length() - 1) if most >= options.fewest else 0
-        even = (n for n in range(most, options.fewest - 1, -1) if down.extent % n == 0)
-        rows_of_block = next(even, 0)
-        return rows_of_block if rows_of_block < down.extent else 0
+        return _height(down.extent, most) if most >= options.fewest else 0
 
     # --- the two nests ----------------------------------------------------------------
 
@@ -243,6 +238,19 @@ def _needs_sums(phase: Phase) -> bool:
 
 def _extents(nest: Nest) -> tuple[Size, ...]:
     return tuple(a.extent for a in nest.axes)
+
+
+def _height(rows: Size, most: int) -> int:
+    """Return the rows of a block, `most` at most; 0: there are too few for two blocks.
+
+    All of them where a number divides the rows: then other nests divide alike. A power
+    of two divides many numbers that are not known.
+    """
+    power = 1 << (most.bit_length() - 1)
+    if not isinstance(rows, int):
+        return power
+    even = (n for n in range(most, most // 4, -1) if rows % n == 0 and n < rows)
+    return next(even, power if power < rows else 0)
 
 
 def _number(size: Size) -> int:
