@@ -46,9 +46,10 @@ from graphc.ir.types import DType
 from graphc.passes.contraction import contraction_of
 from graphc.passes.registry import program_pass
 
-# The part of the largest cache beyond which data come from afar, a quarter of what the
-# second cache holds, as others go over the same rows; and what an unknown size counts.
-NEAR, BLOCK, UNKNOWN = 16, 5 << 16, 1024
+# The part of the largest cache beyond which data come from afar; the bytes of a block, a
+# quarter of what the second cache holds, as others go over the same rows; and what an
+# unknown size counts as: few, since two nests take longer where there is little to do.
+NEAR, BLOCK, UNKNOWN = 16, 5 << 16, 16
 
 Change = Callable[[Expr, tuple[Expr, ...]], Expr | None]
 
@@ -254,7 +255,7 @@ def _height(rows: Size, most: int) -> int:
 
 
 def _number(size: Size) -> int:
-    """Return a size, for unknown ones about what they may be."""
+    """Return a size, a small one if it is not known."""
     if isinstance(size, int):
         return max(size, 1)
     try:
