@@ -13,7 +13,8 @@ each on a page of its own, and columns are few where threads are to share them. 
 of rows are read as they lie. What goes over the same rows before, as the layer norm
 whose scale and shift these sums are the gradients by, can run part by part with them: a
 block is normalised and summed up before the next one comes, and is read from memory
-once. What the nest stores of the rows besides, without the sums, it stores on the way.
+once; so blocks are put behind that nest. What a sum's nest stores of the rows besides,
+without the sums, it stores on the way.
 
 Done where that is more than near caches hold. Blocks are added up in order and depend
 on the program and the target alone, so that bits do not depend on threads. Rows left
@@ -29,6 +30,7 @@ from dataclasses import dataclass, replace
 
 from graphc.ir.dims import DimError, Size, evaluate, names
 from graphc.ir.program import Buffer, LoopAxis, Nest, Phase, Program, Statement, Store
+from graphc.ir.program.hazards import must_follow
 from graphc.ir.scalar import (
     Axis,
     Expr,
@@ -46,10 +48,11 @@ from graphc.ir.types import DType
 from graphc.passes.contraction import contraction_of
 from graphc.passes.registry import program_pass
 
-# The part of the largest cache beyond which data come from afar; the bytes of a block, a
-# quarter of what the second cache holds, as others go over the same rows; and what an
-# unknown size counts as: few, since two nests take longer where there is little to do.
+# The part of the largest cache beyond which data come from afar; bytes of a block, a
+# quarter of a second cache, as others go over the same rows; and what an unknown size
+# counts as: few, since two nests take longer where there is little to do.
 NEAR, BLOCK, UNKNOWN = 16, 5 << 16, 16
+BACK = 32  # statements before a sum that are looked at
 
 Change = Callable[[Expr, tuple[Expr, ...]], Expr | None]
 
@@ -69,25 +72,29 @@ def split_sums(program: Program, options: Options, target: Target) -> Program:
     least = options.least or target.cache // NEAR
     if target.lanes == 1 or not least:
         return program
-    return _Splitting(program, options, least).run()
+    made = _Splitting(program, options, least).run()
+    return program if len(made.body) == len(program.body) else made
 
 
 class _Splitting:
     def __init__(self, program: Program, options: Options, least: int) -> None:
-        self.program = program
+        self.buffers = dict(program.buffers)  # and those that are new
+        self.program = program.replace(buffers=self.buffers)
         self.options = options
         self.least = least
-        self.buffers = dict(program.buffers)
 
     def run(self) -> Program:
         body: list[Statement] = []
         for s in self.program.body:
             nest = self._of_sums(s)
             rows = self._rows(nest) if nest is not None else 0
-            body += self._split(nest, rows) if nest is not None and rows else [s]
-        if len(body) == len(self.program.body):
-            return self.program
-        return self.program.replace(body=tuple(body), buffers=self.buffers)
+            if nest is not None and rows:
+                blocks, whole = self._split(nest, rows)
+                body.insert(self._place(nest, blocks, body), blocks)
+                body.append(whole)
+            else:
+                body.append(s)
+        return self.program.replace(body=tuple(body))
 
     # --- what is split, and into blocks of how many rows ------------------------------
 
@@ -121,30 +128,52 @@ class _Splitting:
 
     def _rows(self, nest: Nest) -> int:
         """Return the rows of a block; 0: the sums stay whole."""
-        first, options = nest.phases[0], self.options
-        down = first.axes[0]
-        touched = [(s.buffer, s.index) for s in first.stores]
-        reads = (e for e in walk(*first.roots) if isinstance(e, Load))
-        touched += [(e.buffer, e.args) for e in reads]
-        rows = {
-            self.program.root(name)
-            for name, index in touched
-            if index and index[0] is axis(down.name)
-        }
-        total = sum(_number(self.program.buffers[name].bytes) for name in rows)
+        options, down = self.options, nest.phases[0].axes[0]
+        total = self._bytes(self._walked(nest.phases[:1], down))
         if total < self.least:
             return 0
         most = min(BLOCK * _number(down.extent) // total, options.most)
         return _height(down.extent, most) if most >= options.fewest else 0
 
+    def _walked(self, phases: Sequence[Phase], along: LoopAxis) -> set[str]:
+        """Return the buffers that phases touch row by row, along an axis."""
+        touched = [(s.buffer, s.index) for p in phases for s in p.stores]
+        reads = (e for p in phases for e in walk(*p.roots) if isinstance(e, Load))
+        touched += [(e.buffer, e.args) for e in reads]
+        first = axis(along.name)
+        return {
+            self.program.root(name) for name, at in touched if at and at[0] is first
+        }
+
+    def _bytes(self, roots: set[str]) -> int:
+        return sum(_number(self.program.buffers[name].bytes) for name in roots)
+
+    def _place(self, nest: Nest, blocks: Nest, body: Sequence[Statement]) -> int:
+        """Return where the blocks of a nest go: behind what goes over the same rows.
+
+        That is the nest before which touches most of them, if nothing between writes
+        what the blocks read.
+        """
+        mine = self._walked(nest.phases[:1], nest.phases[0].axes[0])
+        best, place = self.least, len(body)
+        for i in range(len(body) - 1, max(len(body) - BACK, 0) - 1, -1):
+            other = body[i]
+            if isinstance(other, Nest) and other.axes:
+                both = self._bytes(mine & self._walked(other.phases, other.axes[0]))
+                if both >= best and contraction_of(other, self.program) is None:
+                    best, place = both, i + 1
+            if must_follow(self.program, other, blocks):
+                break
+        return place
+
     # --- the two nests ----------------------------------------------------------------
 
-    def _split(self, nest: Nest, rows: int) -> list[Nest]:
+    def _split(self, nest: Nest, rows: int) -> tuple[Nest, Nest]:
         """Return the nest that adds up blocks of rows, and the one that adds these."""
         first = nest.phases[0]
         count = first.axes[0].extent // rows
         sums = [self._sums(r.dtype, (count, *_extents(nest))) for r in first.reduces]
-        return [_of_blocks(nest, rows, count, sums), _of_all(nest, rows, count, sums)]
+        return _of_blocks(nest, rows, count, sums), _of_all(nest, rows, count, sums)
 
     def _sums(self, dtype: DType, shape: tuple[Size, ...]) -> Buffer:
         """Return a new buffer for the sums of blocks."""

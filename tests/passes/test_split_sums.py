@@ -12,6 +12,7 @@ import graphc as gc
 from graphc.backends.cpu import pace
 from graphc.backends.cpu.parts import Parts
 from graphc.backends.cpu.prelude import team
+from graphc.ir.dims import evaluate
 from graphc.ir.graph import Graph
 from graphc.ir.program.interpret import run_program
 from graphc.ir.target import Target
@@ -74,12 +75,8 @@ FORMULAS: dict[str, Callable[[Shape], tuple[Tensors, Tensors]]] = {
 
 def numbers(inputs: Tensors, rows: int) -> list[np.ndarray]:
     rng = np.random.default_rng(rows)
-    shapes = [[rows if s == "N" else s for s in map(_size, t.shape)] for t in inputs]
+    shapes = [[evaluate(s, {"N": rows}) for s in t.shape] for t in inputs]
     return [rng.standard_normal(s).astype(np.float32) for s in shapes]
-
-
-def _size(size: Any) -> int | str:
-    return size if isinstance(size, int) else str(size)
 
 
 def step_of(formula: str, shape: Shape, passes: str = EARLY, **options: Any) -> Any:
@@ -170,6 +167,31 @@ def test_what_near_caches_hold_stays_whole(apply_passes: Any) -> None:
         found = Graph.build([x], [gc.sum(x, axis=0)], name="example")
         program = apply_passes(f"{BEFORE},split-sums", found, near)
         assert len(program.nests) == nests
+
+
+def test_blocks_stand_behind_what_goes_over_the_same_rows(apply_passes: Any) -> None:
+    x, g, w = gc.input("x", (12, 9)), gc.input("g", (12, 9)), gc.input("w", (8, 7))
+    y = gc.softmax(x * g)
+    other = gc.softmax(w) + 1.0
+    found = Graph.build([x, g, w], [y, other, gc.sum(x * g, axis=0)], name="example")
+    program = apply_passes(f"{BEFORE},{SPLIT}", found, WIDE)
+    first, second, third, last = program.nests
+    assert {"x", "g"} <= set(first.reads) == set(second.reads)
+    assert third.reads == ("w",)
+    assert last.reads == second.writes
+
+
+def test_blocks_stay_behind_what_they_read(apply_passes: Any) -> None:
+    x = gc.input("x", (12, 12))
+    w = gc.parameter("w", (12, 12))
+    found = Graph.build(
+        [x], [gc.softmax(x), gc.sum(x @ w, axis=0)], [(w, w + x)], name="example"
+    )
+    program = apply_passes(f"{BEFORE},{SPLIT}", found, WIDE)
+    written: set[str] = set()
+    for nest in program.nests:
+        assert all(n in written for n in nest.reads if n[0] in "ts")
+        written |= set(nest.writes)
 
 
 # --- values ---------------------------------------------------------------------------
