@@ -43,6 +43,7 @@ PROGRAM_PASSES: tuple[str, ...] = (
     "pick",  # right after: fewer sums, and fewer reads for all that follows
     "frame",  # before coalesce: each padding is still a nest of its own axes
     "coalesce",  # before lanes are chosen: rows of ten would fill no vector
+    "split-sums",  # after coalesce: rows are one axis; both nests need schedules
     "schedule",  # which axis runs along lanes, which contractions are tiled
     "unroll-jam",  # by what the lanes leave: points that share reads in one
     "keep",  # before widen: a phase that computes less waits for its sums
@@ -56,6 +57,7 @@ OPTIONAL = (
     "pick",
     "frame",
     "coalesce",
+    "split-sums",
     "unroll-jam",
     "keep",
     "widen",

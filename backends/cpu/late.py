@@ -28,6 +28,7 @@ from graphc.passes.widen import work_of
 # Bytes of a draft, of which less than half is used; and those between two rows of it,
 # which let each begin where a processor takes its addresses for those of its target.
 NEAR, APART = 1 << 17, 4096 + 64
+LONG = 2048  # bytes of a row that is worth a stream beside other stores
 DRAFT = "draft"  # the axis that says where the draft of a row begins
 
 
@@ -90,10 +91,14 @@ def late_of(nest: Nest, program: Program, changed: Changed) -> Late | None:
     past = {s.buffer: s.index for s in _stores(nest) if _may_pass(s, nest, program)}
     past = {n: i for n, i in past.items() if _is_alone(n, i, nest, last)}
     loaded = {e.buffer for p in nest.phases for e in _loads(p)} & set(nest.writes)
-    # All else that a phase reads again would be written anew after the last row. Two
-    # streams beside what a row reads and drafts take three times as long as stores.
-    several = len(past) != 1
-    if several or loaded - set(past) or any(s.accumulate for s in _stores(nest)):
+    if len(past) > 1:
+        # Two streams beside what a row reads and drafts take three times as long as
+        # stores, so one goes past; and where rows are short not even that.
+        one = min(loaded & set(past), default=next(reversed(past)))
+        wide = last.axes[0].extent * program.buffers[one].dtype.itemsize
+        past = {one: past[one]} if wide >= LONG else {}
+    # All else that a phase reads again would be written anew after the last row.
+    if not past or loaded - set(past) or any(s.accumulate for s in _stores(nest)):
         return None
     behind = nest.phases[nest.phases.index(last) + 1 :]
     if any(e.buffer in past for p in behind for e in _loads(p)):

@@ -23,9 +23,9 @@ from itertools import combinations
 from graphc.backends.cpu import pace
 from graphc.backends.cpu.tile_forms import swaps
 from graphc.backends.cpu.tile_room import TileRoom
-from graphc.ir.dims import evaluate
+from graphc.ir.dims import Size, evaluate
 from graphc.ir.program import Barrier, Nest, Program, Statement
-from graphc.ir.scalar import Axis, Expr, Load, walk
+from graphc.ir.scalar import Expr, Load, linear, walk
 
 # So many nests a group has at the most: each is compared with all others.
 LONGEST = 32
@@ -131,16 +131,30 @@ class Parting:
                 return 0
         elif schedule.strategy != "vector" or schedule.axis == first.name:
             return 0
-        return evaluate(first.extent, self.sizes)
+        return self._number(first.extent)
 
     def _is_own(self, nest: Nest, name: str, index: Sequence[Expr]) -> bool:
-        """Whether a part of a nest touches that part of a buffer alone."""
-        buffers, first = self.program.buffers, nest.axes[0]
-        if not index or not isinstance(index[0], Axis) or index[0].name != first.name:
+        """Whether a part of a nest touches that part of a buffer alone.
+
+        A point may touch several rows, as many as the next one begins further on.
+        """
+        first, place = nest.axes[0], linear(index[0]) if index else None
+        if place is None or place.uniform:
             return False
+        steps = {a: self._number(c) for a, c in place.axes.items()}
+        step = steps.pop(first.name, 0)
+        if min(steps.values(), default=0) < 0:
+            return False
+        reach = steps.pop("", 0)
+        reach += sum(c * (self._longest(nest, a) - 1) for a, c in steps.items())
         whole = self._bytes(name) == self._bytes(self.program.root(name))
-        long = evaluate(buffers[name].shape[0], self.sizes)
-        return whole and long == evaluate(first.extent, self.sizes)
+        long = self._number(self.program.buffers[name].shape[0])
+        return whole and reach < step and long == step * self._number(first.extent)
+
+    def _longest(self, nest: Nest, name: str) -> int:
+        """Return the largest extent that an axis of this name has in a nest, or 1."""
+        every = [*nest.axes, *(a for p in nest.phases for a in p.axes)]
+        return max(1, *(self._number(a.extent) for a in every if a.name == name))
 
     def _overlap(self, group: Sequence[Nest], written: set[object]) -> bool:
         """Whether a part of one buffer may lie where another part of another does.
@@ -161,12 +175,17 @@ class Parting:
         """Return how many parts a group is cut into; 0: it is not worth it."""
         if len(group) < 2:
             return 0
-        made: set[str] = set()
+        near: set[str] = set()
         moved = 0
         for nest in group:
+            own = {
+                self.program.root(name)
+                for name, index in accesses(nest)
+                if self._is_own(nest, name, index)
+            }
             reads = {self.program.root(name) for name in nest.reads}
-            moved += sum(map(self._bytes, reads & made))
-            made |= {self.program.root(name) for name in nest.writes}
+            moved += sum(map(self._bytes, own & reads & near))
+            near |= own
         if moved < pace.CACHE:
             return 0
         saved = moved * (1 / pace.FAR - 1 / pace.NEAR)
@@ -179,7 +198,10 @@ class Parting:
         return 0
 
     def _bytes(self, name: str) -> int:
-        return evaluate(self.program.buffers[name].bytes, self.sizes)
+        return self._number(self.program.buffers[name].bytes)
+
+    def _number(self, size: Size) -> int:
+        return evaluate(size, self.sizes)
 
 
 def accesses(nest: Nest) -> Iterator[tuple[str, Sequence[Expr]]]:

@@ -129,7 +129,7 @@ def test_default_inside_a_text_stands_for_its_steps() -> None:
         ("", PROGRAM_PASSES),
         ("simplify,fuse", PROGRAM_PASSES),
         ("lower", PROGRAM_PASSES[1:]),
-        ("cse,lower,schedule", PROGRAM_PASSES[5:]),
+        ("cse,lower,schedule", PROGRAM_PASSES[6:]),
         ("lower,schedule,order,place-barriers", ("plan-memory",)),
         ("default", ()),
     ],
@@ -146,7 +146,7 @@ def test_what_only_makes_faster_may_be_left_out_of_a_program() -> None:
     without = [p for p in PROGRAM_PASSES if p not in OPTIONAL]
     assert [s.run.name for s in complete(parse_pipeline(without))] == without
     risky = complete(parse_pipeline("lower,schedule,plan-memory"))
-    assert [s.run.name for s in risky[3:]] == list(PROGRAM_PASSES[5:])
+    assert [s.run.name for s in risky[3:]] == list(PROGRAM_PASSES[6:])
 
 
 @pytest.mark.parametrize(

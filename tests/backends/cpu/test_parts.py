@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -151,7 +152,16 @@ def test_what_stands_beside_parts_waits_for_them(eager: None) -> None:
     step(*numbers((8, 16, 16), (8, 16, 16)))
     (bound,) = step._bound.values()
     body = bound._body
-    (place,) = (i for i, s in enumerate(body) if isinstance(s, Parts))
-    beside = body[max(place - 1, 0) : place] + body[place + 1 : place + 2]
-    assert len(body) > 1
-    assert all(isinstance(s, Barrier) for s in beside)
+    parts = [s for s in body if isinstance(s, Parts)]
+    assert len(body) > len(parts)
+    for one, other in pairwise(body):
+        if one in parts or other in parts:
+            assert isinstance(one, Barrier) or isinstance(other, Barrier)
+
+
+def test_what_nests_read_alike_is_brought_near_once(eager: None) -> None:
+    """Neither writes what the other reads, and still they run part by part."""
+    x, v, w = (gc.input(name, (8, 16, 16)) for name in "xvw")
+    step = gc.compile([x, v, w], [x @ v, x @ w], threads=1)
+    step(*numbers(*[(8, 16, 16)] * 3))
+    assert parts_of(step) == [(8, 2)]
