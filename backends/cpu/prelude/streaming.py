@@ -18,6 +18,7 @@ from .lanes import I8, I32, I64, declare
 from .vector import (
     Mask,
     alignment,
+    is_full,
     is_pointer,
     read,
     stored_type,
@@ -151,17 +152,17 @@ def _stream(
     stored = to_memory(builder, value, dtype)
     size = alignment(stored.type).constant
     whole, piece = _bytes(stored.type, size), PIECE // size
-    word = ir.IntType(mask.type.count)
-    full = builder.icmp_unsigned(
-        "==", builder.bitcast(mask, word), ir.Constant(word, -1)
-    )
     address = builder.ptrtoint(place, I64)
 
     def aligned(to: int) -> ir.Value:
         rest = builder.and_(address, ir.Constant(I64, to - 1))
-        return builder.and_(
-            full, builder.icmp_unsigned("==", rest, ir.Constant(I64, 0))
-        )
+        found = builder.icmp_unsigned("==", rest, ir.Constant(I64, 0))
+        if is_full(mask):
+            return found
+        word = ir.IntType(mask.type.count)
+        bits = builder.bitcast(mask, word)
+        full = builder.icmp_unsigned("==", bits, ir.Constant(word, -1))
+        return builder.and_(full, found)
 
     ways = [
         (aligned(whole), stored.type.count),
