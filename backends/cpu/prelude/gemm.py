@@ -34,12 +34,14 @@ __all__ = [
     "address",
     "pieces",
     "prepare",
+    "prepare_all",
     "shape",
     "should_pack_a",
     "should_pack_b",
     "table",
 ]
 
+_TILES = ("tile", "tile_rows", "tile_columns")
 _COPIES = {
     "pack": {"copy": write_copy, "transpose": write_transpose, "single": write_single},
     "gather": {"runs": write_runs, "turned": write_turned},
@@ -49,8 +51,22 @@ _COPIES = {
 
 
 def pieces(which: str, dtype: str) -> list[str]:
-    """Return the pieces of a tile, such as "tile_rows", or of one of `_COPIES`."""
+    """Return the pieces of one of `_TILES` or of `_COPIES`."""
     return list(_COPIES[which]) if which in _COPIES else shape(dtype).pieces
+
+
+def prepare_all() -> None:
+    """Compile all pieces, so that a later program finds whatever its sizes need."""
+    every = [
+        (which, dtype, piece)
+        for which in (*_TILES, *_COPIES)
+        for dtype in ("float32", "float64")
+        for piece in pieces(which, dtype)
+    ]
+    for one in every:
+        prepare(*one)
+    for one in every:
+        address(*one)
 
 
 def prepare(which: str, dtype: str, piece: str) -> None:
