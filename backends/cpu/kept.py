@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from hashlib import sha256
@@ -83,19 +84,28 @@ def key_of(*parts: str) -> str:
 
 @cache
 def _sources() -> str:
-    """Return the hash of graphc's sources but for those that only declare or show."""
+    """Return what tells these sources from others that a step could depend on.
+
+    Where they lie, their sizes, and when they were changed, by which Python too knows
+    whether bytecode is that of its source. To read them takes as long as compiling a
+    small kernel.
+    """
     root = Path(errors.__file__).parent
-    folders = ("ir", "ops", "autodiff", "control", "passes", "backends")
-    files = [
-        *root.glob("*.py"),
-        *(f for n in folders for f in (root / n).rglob("*.py")),
-    ]
-    digest = sha256()
-    for file in sorted(files):
-        content = file.read_bytes()
-        digest.update(f"{file.relative_to(root)} {len(content)}\n".encode())
-        digest.update(content)
-    return digest.hexdigest()
+    folders = [root, *map(root.joinpath, _FOLDERS)]
+    return " ".join(sorted(stamp for f in folders for stamp in _stamps(f, f != root)))
+
+
+# All but those whose sources only declare or show.
+_FOLDERS = ("ir", "ops", "autodiff", "control", "passes", "backends")
+
+
+def _stamps(folder: str | os.PathLike[str], deep: bool) -> Iterator[str]:
+    for entry in os.scandir(folder):
+        if entry.name.endswith(".py"):
+            found = entry.stat()
+            yield f"{entry.path}:{found.st_size}:{found.st_mtime_ns}"
+        elif deep and entry.is_dir():
+            yield from _stamps(entry, deep)
 
 
 def find(key: str) -> Kept | None:

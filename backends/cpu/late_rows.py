@@ -39,7 +39,7 @@ class LateRows:
         self.row = nest.nest.axes[0].name
         self.marks = ("", *"bcdefgh"[: nest.points - 1])  # of rows side by side
         w.nest = nest.nest = nest.nest.replace(phases=found.phases)
-        w.past = frozenset(found.past)
+        w.past, w.passing = frozenset(found.past), "stream_line"
         own = {b.name: b for b in found.drafts.values()}
         w.program = w.program.replace(buffers={**w.program.buffers, **own})
         w.arguments.program = w.program

@@ -92,7 +92,7 @@ class Writer(BlockWriter):
     along it. mask: the lanes that the innermost block stores; `full` are all, `one` is
     the first. early: of which buffers accesses ask for what comes later, as a kind of
     access, "ahead" or "later", and its last arguments; past: the buffers that are
-    written past the caches.
+    written past the caches, passing: the operation that does it.
     """
 
     lanes: int
@@ -100,6 +100,7 @@ class Writer(BlockWriter):
     inside: str = "m"
     early: dict[str, tuple[str, str]] = field(default_factory=dict)
     past: frozenset[str] = frozenset()
+    passing: str = "stream"
     mask: str = "full"
 
     @contextmanager
@@ -233,12 +234,13 @@ class Writer(BlockWriter):
             text = f"{self.use('scatter')}({pointer}, {where}, {local}, {self.mask})"
         else:
             past = buffer in self.past and self.mask != "one"
+            plain = self.passing if past else "store"
             what = f"{pointer}, {offset}, {local}, {self.mask}"
             if buffer in self.early and self.mask != "one":
                 kind, far = self.early[buffer]
                 text = f"{self.use(f'store_{kind}')}({what}, {far})"
             else:
-                text = f"{self.use('stream' if past else 'store')}({what})"
+                text = f"{self.use(plain)}({what})"
         self.line(text)
 
     def accumulate(self, buffer: str, index: Sequence[Expr], value: Expr) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,14 @@ from graphc import nn, optim
 
 
 def start() -> None:
-    """Start Numba's registries, which the first compilation would do."""
+    """Import what the first compilation would import, and start Numba's registries."""
     from numba.core.registry import cpu_target
 
+    import graphc.backends.cpu.backend  # noqa: F401
+    from graphc.backends.cpu import prelude
+
+    for module in pkgutil.iter_modules(prelude.__path__, f"{prelude.__name__}."):
+        importlib.import_module(module.name)
     cpu_target.typing_context.refresh()
     cpu_target.target_context.refresh()
 

@@ -16,6 +16,7 @@ from graphc.cli.doctor import doctor
 from graphc.cli.kernels import kernels
 from graphc.cli.opt import opt
 from graphc.cli.output import complain
+from graphc.cli.prepare import prepare
 from graphc.cli.show import show
 from graphc.errors import GraphcError
 
@@ -45,5 +46,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _command in (demo, show, opt, kernels, doctor):
+for _command in (demo, show, opt, kernels, doctor, prepare):
     app.command()(_command)

@@ -35,12 +35,14 @@ __all__ = [
     "address",
     "pieces",
     "prepare",
+    "prepare_all",
     "shape",
     "should_pack_a",
     "should_pack_b",
     "table",
 ]
 
+_TILES = ("tile", "tile_rows", "tile_columns", "tile_quads")
 _COPIES = {
     "pack": {"copy": write_copy, "transpose": write_transpose, "single": write_single},
     "gather": {"runs": write_runs, "turned": write_turned},
@@ -51,12 +53,26 @@ _COPIES = {
 
 
 def pieces(which: str, dtype: str) -> list[str]:
-    """Return the pieces of a tile, such as "tile_rows", or of one of `_COPIES`."""
+    """Return the pieces of one of `_TILES` or of `_COPIES`."""
     if which in _COPIES:
         return list(_COPIES[which])
     tile = shape(dtype)
     quads = [f"{height}x{QUAD}" for height in range(1, tile.rows + 1)]
     return quads if which == "tile_quads" else tile.pieces
+
+
+def prepare_all() -> None:
+    """Compile all pieces, so that a later program finds whatever its sizes need."""
+    every = [
+        (which, dtype, piece)
+        for which in (*_TILES, *_COPIES)
+        for dtype in ("float32", "float64")
+        for piece in pieces(which, dtype)
+    ]
+    for one in every:
+        prepare(*one)
+    for one in every:
+        address(*one)
 
 
 def prepare(which: str, dtype: str, piece: str) -> None:

@@ -26,7 +26,8 @@ _NAMES = {
     "philox": "philox_word",
     "scans": "cumextremum cumprod cumsum linear_recurrence",
     "streaming": (
-        "drafts drain gap lead load_ahead load_later store_ahead store_later stream"
+        "drafts drain gap lead load_ahead load_later store_ahead store_later stream "
+        "stream_line"
     ),
     "tiling": "divide fetch panel_place share tiling",
     "vector": (

@@ -18,6 +18,7 @@ from .lanes import I8, I32, I64, declare
 from .vector import (
     Mask,
     alignment,
+    is_full,
     is_pointer,
     read,
     stored_type,
@@ -145,23 +146,49 @@ def stream(typingctx, ptr, i, value, m):  # type: ignore[no-untyped-def]
     return types.void(ptr, types.int64, value, m), codegen
 
 
+@intrinsic
+def stream_line(typingctx, ptr, i, value, m):  # type: ignore[no-untyped-def]
+    """Write lanes as `stream` does, to where whole vectors fill whole lines.
+
+    ptr + i must be a multiple of a vector's bytes, or of a line's where it has more.
+    """
+    if not (is_pointer(ptr) and isinstance(m, Mask)):
+        return None
+    if value != vector_type(ptr.dtype, m.lanes):
+        return None
+
+    def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
+        pointer, i, value, mask = values
+        place = builder.gep(pointer, [i])
+        stored = to_memory(builder, value, ptr.dtype)
+        whole = _bytes(stored.type, alignment(stored.type).constant)
+        if is_full(mask):
+            _past(builder, place, stored, stored.type.count, whole)
+            return context.get_dummy_value()
+        with builder.if_else(_has_all(builder, mask)) as (past, through):
+            with past:
+                _past(builder, place, stored, stored.type.count, whole)
+            with through:
+                write(builder, "store", place, value, mask, ptr.dtype)
+        return context.get_dummy_value()
+
+    return types.void(ptr, types.int64, value, m), codegen
+
+
 def _stream(
     builder: ir.IRBuilder, place: ir.Value, value: ir.Value, mask: ir.Value, dtype: Any
 ) -> None:
     stored = to_memory(builder, value, dtype)
     size = alignment(stored.type).constant
     whole, piece = _bytes(stored.type, size), PIECE // size
-    word = ir.IntType(mask.type.count)
-    full = builder.icmp_unsigned(
-        "==", builder.bitcast(mask, word), ir.Constant(word, -1)
-    )
     address = builder.ptrtoint(place, I64)
 
     def aligned(to: int) -> ir.Value:
         rest = builder.and_(address, ir.Constant(I64, to - 1))
-        return builder.and_(
-            full, builder.icmp_unsigned("==", rest, ir.Constant(I64, 0))
-        )
+        found = builder.icmp_unsigned("==", rest, ir.Constant(I64, 0))
+        if is_full(mask):
+            return found
+        return builder.and_(_has_all(builder, mask), found)
 
     ways = [
         (aligned(whole), stored.type.count),
@@ -180,6 +207,13 @@ def _stream(
     builder.position_at_end(after)
 
 
+def _has_all(builder: ir.IRBuilder, mask: ir.Value) -> ir.Value:
+    """Append whether all lanes of a mask are set."""
+    word = ir.IntType(mask.type.count)
+    bits = builder.bitcast(mask, word)
+    return builder.icmp_unsigned("==", bits, ir.Constant(word, -1))
+
+
 def _bytes(type_: ir.VectorType, size: int) -> int:
     """Return the bytes of a vector, at most those of the largest register."""
     return min(int(type_.count) * size, 64)
@@ -191,11 +225,12 @@ def _past(
     """Append stores past the caches, so many lanes each."""
     temporal = builder.module.add_metadata([ir.Constant(I32, 1)])
     kind = ir.VectorType(value.type.element, count)
+    whole = count == value.type.count
     for first in range(0, value.type.count, count):
         lanes = ir.Constant(
             ir.VectorType(I32, count), list(range(first, first + count))
         )
-        part = builder.shuffle_vector(value, value, lanes)
+        part = value if whole else builder.shuffle_vector(value, value, lanes)
         at = builder.gep(place, [ir.Constant(I64, first)])
         store = builder.store(
             part, builder.bitcast(at, kind.as_pointer()), align=min(align, 64)

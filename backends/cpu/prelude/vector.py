@@ -178,6 +178,12 @@ def _lane_numbers(element: ir.IntType, lanes: int) -> ir.Constant:
 
 
 def _build_mask(builder: ir.IRBuilder, n: ir.Value, lanes: int) -> ir.Value:
+    if isinstance(n, ir.Constant):
+        if n.constant >= lanes:
+            return constant(vector(I1, lanes), 1)
+        return ir.Constant(
+            vector(I1, lanes), [int(k < n.constant) for k in range(lanes)]
+        )
     least, most = constant(I64, 0), constant(I64, lanes)
     n = builder.select(builder.icmp_signed("<", n, least), least, n)
     n = builder.select(builder.icmp_signed(">", n, most), most, n)
@@ -207,6 +213,11 @@ def mask(typingctx, n, lanes):  # type: ignore[no-untyped-def]
         return _build_mask(builder, values[0], count)
 
     return Mask(count)(types.int64, lanes), codegen
+
+
+def is_full(m: ir.Value) -> bool:
+    """Tell whether a mask is known to have all its lanes set."""
+    return isinstance(m, Equal) and bool(m.constant[0].constant)
 
 
 def _mask_of(count: int) -> Any:
@@ -307,6 +318,10 @@ def read(
     """Append a masked load or gather; lanes that are off become zero."""
     lanes = m.type.count
     type_ = stored_type(dtype, lanes)
+    if kind == "load" and is_full(m):
+        place = builder.bitcast(pointers, type_.as_pointer())
+        whole = builder.load(place, align=alignment(type_).constant)
+        return _from_memory(builder, whole, dtype)
     where = "p0" if kind == "load" else f"v{lanes}p0"
     function = declare(
         builder,
@@ -329,6 +344,10 @@ def write(
 ) -> None:
     """Append a masked store or scatter."""
     value = to_memory(builder, value, dtype)
+    if kind == "store" and is_full(m):
+        place = builder.bitcast(pointers, value.type.as_pointer())
+        builder.store(value, place, align=alignment(value.type).constant)
+        return
     where = "p0" if kind == "store" else f"v{m.type.count}p0"
     function = declare(
         builder,

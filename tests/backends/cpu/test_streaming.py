@@ -18,6 +18,7 @@ from graphc.backends.cpu.prelude.streaming import (
     load_ahead,
     store_ahead,
     stream,
+    stream_line,
 )
 from graphc.backends.cpu.prelude.vector import (
     b8,
@@ -78,6 +79,31 @@ def test_streams_write_what_stores_write(dtype: str, lanes: int) -> None:
             for found in (y, z):
                 np.testing.assert_array_equal(found[:n], x[:n])
                 assert not found[n:].any()
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+@pytest.mark.parametrize("dtype", POINTERS)
+def test_streams_of_whole_lines_write_what_stores_write(dtype: str, lanes: int) -> None:
+    pointer = POINTERS[dtype]
+
+    def body(args, n):  # type: ignore[no-untyped-def]
+        full = mask(lanes, lanes)
+        whole = n // lanes * lanes
+        i = 0
+        while i < whole:
+            stream_line(pointer(args, 1), i, load(pointer(args, 0), i, full), full)
+            i += lanes
+        m = mask(n - whole, lanes)
+        stream_line(pointer(args, 1), i, load(pointer(args, 0), i, m), m)
+        drain()
+
+    compiled = kernel(body)
+    x = (np.arange(100) % 7).astype(dtype)
+    for n in (0, 1, lanes - 1, lanes, 67, 96):
+        y = placed(100, dtype, 0)
+        call(compiled, n, x, y)
+        np.testing.assert_array_equal(y[:n], x[:n])
+        assert not y[n:].any()
 
 
 def divided(x: Any, by: float) -> Any:
