@@ -33,7 +33,8 @@ GRAPH_PASSES: tuple[str, ...] = (
     "merge-scans",  # the loops of the loss and of its gradient are one
     "dce",  # what no loop needs is not hoisted, and fusion counts no dead users
     "hoist",  # after dce: what only dead results need stays behind
-    "simplify",  # what hoisting has reshaped and transposed
+    "sink",  # the products that hoisting has moved are passed too
+    "simplify",  # what hoisting and sinking have reshaped and transposed
     "cse",  # what is computed before a loop and again after it
     "dce",  # inputs of loops that only hoisted work read
     "fuse",  # last: no pattern matches inside a group

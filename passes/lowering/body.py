@@ -99,10 +99,7 @@ class Body:
             self.where[node.results[0]] = Place(made)
             return
         if isinstance(how, View):
-            source = self.where[node.inputs[0]]
-            self.where[node.results[0]] = self.buffers.view(
-                name, source, node.results[0]
-            )
+            self.where[node.results[0]] = self._view(node, name)
             return
         if isinstance(how, (Unsupported, Decomposed)) and node.op is not FUSED:
             raise self._refused(node)
@@ -115,6 +112,16 @@ class Body:
             self._call(node, how, name)
         else:
             self._nest(node, name)
+
+    def _view(self, node: Node, name: str) -> Place:
+        """Return where the result of a reshape is: its input's place, or a copy."""
+        (source,), (result,) = node.inputs, node.results
+        found = self.buffers.view(name, self.where[source], result)
+        if found is None:
+            whole = self.gathered(source, name)
+            found = self.buffers.view(name, whole, result)
+            assert found is not None
+        return found
 
     def _refused(self, node: Node) -> LoweringError:
         why = getattr(node.op.lower, "reason", "it has regions")
@@ -224,7 +231,7 @@ class Body:
     def gathered(self, tensor: Tensor, name: str) -> Place:
         """Return a whole buffer with a tensor's elements, copied if need be."""
         place = self.where[tensor]
-        if place.lead:
+        if place.lead or place.shift:
             whole = Place(self.buffers.new(name, tensor.type))
             self.copy(place, whole)
             return whole

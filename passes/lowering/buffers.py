@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from graphc.ir.dims import Size
+from graphc.ir.dims import Size, product
 from graphc.ir.nodes import Tensor
 from graphc.ir.program import Buffer, Space
 from graphc.ir.scalar import Expr, size_of
@@ -20,8 +20,9 @@ class Place:
     """Where a tensor lies: a buffer, or a part of it.
 
     lead: leading indices. The steps of a scan lie behind each other in one buffer; step
-    t is at `(t,)`. shift: what to add to each further index; empty for nothing. The
-    pieces of a `concatenate` lie beside each other.
+    t is at `(t,)`. shift: what to add to each further index; empty for a tensor that is
+    all of what the leading indices leave. The pieces of a `concatenate` lie beside each
+    other, and a carry's values around the turns of a loop one behind the other.
     """
 
     buffer: str
@@ -30,7 +31,9 @@ class Place:
 
     def at(self, *index: Expr) -> Place:
         """Return the part at further indices."""
-        return Place(self.buffer, (*self.lead, *index))
+        n, rest = len(index), self.shift[len(index) :]
+        moved = Place(self.buffer, self.lead, self.shift[:n]).index(index)
+        return Place(self.buffer, moved, rest if any(x != 0 for x in rest) else ())
 
     def shifted(self, ndim: int, axis: int, start: Size) -> Place:
         """Return the part of a tensor with `ndim` axes that begins there."""
@@ -66,11 +69,32 @@ class Buffers:
         self.table[name] = Buffer(name, type.dtype, type.shape, space, view_of)
         return name
 
-    def view(self, wanted: str, place: Place, tensor: Tensor) -> Place:
-        """Return the place of the same elements under another shape."""
-        whole = self.table[place.buffer].shape[: len(place.lead)]
-        type = tensor.type.with_shape((*whole, *tensor.shape))
-        return Place(self.new(wanted, type, "temp", place.buffer), place.lead)
+    def view(self, wanted: str, place: Place, tensor: Tensor) -> Place | None:
+        """Return the place of the same elements under another shape.
+
+        None for part of a buffer that is no part of a buffer of that shape: one that
+        begins or ends within what has an index there.
+        """
+        n = len(place.lead)
+        lead, shape = (s := self.table[place.buffer].shape)[:n], s[n:]
+        if not place.shift:
+            type = tensor.type.with_shape((*lead, *tensor.shape))
+            return Place(self.new(wanted, type, "temp", place.buffer), place.lead)
+        # Slices of the buffer that become so many each.
+        slice, row = product(shape[1:]), product(tensor.shape[1:])
+        each = 0 if row == 0 or tensor.ndim == 0 else slice // row
+        if any(x != 0 for x in place.shift[1:]) or each * row != slice:
+            return None
+        rows = (shape[0] * each, *tensor.shape[1:])
+        name = self.new(
+            wanted, tensor.type.with_shape((*lead, *rows)), "temp", place.buffer
+        )
+        return Place(name, place.lead).shifted(tensor.ndim, 0, place.shift[0] * each)
+
+    def unite(self, name: str, whole: str) -> None:
+        """Make a buffer a view of another, which has the same shape."""
+        if name != whole:
+            self.table[name] = replace(self.table[name], view_of=whole)
 
     def beside(self, name: str) -> str:
         """Enter a buffer like another, for what cannot be written in place."""

@@ -196,7 +196,7 @@ class GroupLowering:
     def _element(self, tensor: Tensor, index: tuple[Expr, ...]) -> Expr:
         if tensor in self.sources:
             place = self.sources[tensor]
-            return load(place.buffer, (*place.lead, *index), tensor.dtype)
+            return load(place.buffer, place.index(index), tensor.dtype)
         node = tensor.node
         how = node.op.lower
         if isinstance(how, Pointwise):

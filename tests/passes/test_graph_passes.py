@@ -92,6 +92,14 @@ def two_loops() -> Graph:
     return Graph.build([x], [sums, last, squares])
 
 
+def stacked_steps() -> Graph:
+    """Return a graph of products with what a loop stacks, the batch first."""
+    x, w = gc.input("x", (2, "N", 3)), gc.input("w", (3, 4))
+    _, ys = gc.scan(lambda c, row: (c + row, c), gc.zeros(x.shape[1:]), x)
+    rows = gc.reshape(gc.swapaxes(ys, 0, 1), (2 * x.shape[1], 3))
+    return Graph.build([x, w], [gc.sum(gc.exp(rows @ w), axis=0)])
+
+
 EXAMPLES = {
     "simplify": Example(double_negation),
     "stabilize": Example(log_of_a_softmax, 1e-6),
@@ -101,6 +109,7 @@ EXAMPLES = {
     "dce": Example(half_used_group),
     "merge-scans": Example(two_loops),
     "hoist": Example(recurrence, 1e-4),
+    "sink": Example(stacked_steps, 1e-6),
     "fuse": Example(dense),
 }
 

@@ -9,7 +9,7 @@ import pytest
 import graphc as gc
 from graphc import passes
 from graphc.ir.graph import Graph
-from graphc.ir.program import Barrier, Program, Statement
+from graphc.ir.program import Barrier, Loop, Nest, Program, Statement
 from graphc.ir.program.hazards import dependencies
 from graphc.ir.program.verifier import verify_program
 from graphc.ir.target import Target
@@ -137,6 +137,20 @@ def test_a_training_step_of_two_layers_is_four_levels_deep(apply_passes) -> None
     """Two forward, one back, and the updates of what the way back has read."""
     program = apply_passes("default", mlp_step(), WIDE)
     assert sum(isinstance(s, Barrier) for s in program.body) == 3
+
+
+def test_order_puts_loops_behind_what_they_do_not_need(apply_passes) -> None:
+    x = gc.input("x", ("N", 4))
+    total, _ = gc.scan(lambda c, row: (c + row, None), gc.zeros((4,)), x)
+    lowered = apply_passes(
+        "lower", Graph.build([x], [total, gc.tanh(gc.exp(gc.abs(x)))])
+    )
+    ordered = apply_passes("order", lowered)
+    names = [s.name if isinstance(s, Nest) else "loop" for s in ordered.body]
+    assert names.index("loop") > names.index("tanh")
+    placed = apply_passes("place-barriers", ordered).body
+    before = placed[: [isinstance(s, Loop) for s in placed].index(True)]
+    assert not isinstance(before[-1], Barrier)
 
 
 def test_order_puts_side_by_side_what_is_independent(show, apply_passes) -> None:
