@@ -193,7 +193,18 @@ class Nest:
 
     def replace(self, **changes: Any) -> Nest:
         """Return the nest with some parts replaced."""
-        return replace(self, **changes)
+        made = replace(self, **changes)
+        return made if "phases" in changes else made.accessing(self)
+
+    def accessing(self, other: Nest, names: Mapping[str, str] | None = None) -> Nest:
+        """Take over which buffers another nest reads and writes, under other names.
+
+        That spares a walk where the one is made of the other's phases.
+        """
+        for what, found in (("reads", other.reads), ("writes", other.writes)):
+            same = found if names is None else [names.get(n, n) for n in found]
+            self.__dict__[what] = tuple(same)
+        return self
 
     @property
     def is_tiled(self) -> bool:
