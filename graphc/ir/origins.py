@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
 
@@ -74,12 +75,21 @@ class Origin:
 UNKNOWN = Origin()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Ambient:
     scope: tuple[str, ...] = ()
     phase: str = FORWARD
     place: tuple[str, int] | None = None
     derived: str = ""
+
+    @cached_property
+    def origin(self) -> Origin:
+        """The origin of what is declared at its place, one for all of it."""
+        return self.at(*(self.place or ("", 0)))
+
+    def at(self, file: str, line: int) -> Origin:
+        """Return the origin of what is declared at a line."""
+        return Origin(file, line, self.scope, self.phase, derived=self.derived)
 
 
 _PLAIN = _Ambient()
@@ -107,8 +117,7 @@ def here() -> Origin:
     if known is not None:
         return known
     ambient = _ambient.get()
-    file, line = ambient.place or user_line()
-    return Origin(file, line, ambient.scope, ambient.phase, derived=ambient.derived)
+    return ambient.at(*user_line()) if ambient.place is None else ambient.origin
 
 
 @contextmanager
