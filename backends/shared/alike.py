@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from graphc.backends.shared.arguments import Argument
 from graphc.backends.shared.module import KernelText
 from graphc.ir.program import Nest, Program
 from graphc.ir.program.text import renamed
@@ -44,7 +45,7 @@ class Alike:
         text, others = self._known[key]
         own = dict(zip(others, roots, strict=True))
         words = tuple(
-            replace(w, value=own[str(w.value)]) if w.kind == "buffer" else w
+            Argument(w.kind, w.name, own[str(w.value)]) if w.kind == "buffer" else w
             for w in text.words
         )
         return replace(text, words=words)

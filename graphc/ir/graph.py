@@ -130,29 +130,28 @@ class Graph:
         the origin of the node they stand for.
         """
         new: dict[Tensor, Tensor] = {}
-        table: dict[Node, Origin] = {}
-
         with fixed(UNKNOWN) as place:
             for node in self.nodes:
                 inputs = node.inputs
                 if not new.keys().isdisjoint(inputs):
                     inputs = tuple([new.get(t, t) for t in inputs])
-                origin = self.origin(node)
-                place.move(origin)
+                place.origin = self._table.get(node, node.birth)
                 results = change(node, inputs)
                 if results is None:
                     results = with_inputs(node, inputs).results
-                for old, result in zip(node.results, results, strict=True):
-                    if result is not old:
-                        new[old] = result
-                    elif node in self._table:
-                        table[node] = origin
+                if results is not node.results:
+                    pairs = zip(node.results, results, strict=True)
+                    new.update((old, made) for old, made in pairs if made is not old)
         if not new:
             return self
         return self.replace(
             outputs=[new.get(t, t) for t in self.outputs],
             updates=[(s, new.get(t, t)) for s, t in self.updates],
-            origins=table,
+            origins={
+                node: self._table[node]
+                for node in self.nodes
+                if node in self._table and not new.keys() >= set(node.results)
+            },
         )
 
     # --- looking ------------------------------------------------------------------

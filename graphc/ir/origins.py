@@ -94,7 +94,7 @@ class _Ambient:
 
 _PLAIN = _Ambient()
 _ambient: ContextVar[_Ambient] = ContextVar("graphc_ambient", default=_PLAIN)
-_fixed: ContextVar[Origin | None] = ContextVar("graphc_fixed", default=None)
+_fixed: ContextVar[fixed | None] = ContextVar("graphc_fixed", default=None)
 
 
 def user_line() -> tuple[str, int]:
@@ -115,7 +115,7 @@ def here() -> Origin:
     """Return the origin of a node that is declared now."""
     known = _fixed.get()
     if known is not None:
-        return known
+        return known.origin
     ambient = _ambient.get()
     return ambient.at(*user_line()) if ambient.place is None else ambient.origin
 
@@ -156,23 +156,19 @@ def phase(
 class fixed:
     """Give everything declared inside exactly this origin (rewriting).
 
-    Whoever rewrites node by node enters once, and moves from origin to origin.
+    Whoever rewrites node by node enters once, and sets one origin after the other.
     """
 
-    __slots__ = ("_origin", "_token")
+    __slots__ = ("_token", "origin")
 
     def __init__(self, origin: Origin) -> None:
         """Take the origin."""
-        self._origin = origin
+        self.origin = origin
 
     def __enter__(self) -> fixed:
         """Begin."""
-        self._token = _fixed.set(self._origin)
+        self._token = _fixed.set(self)
         return self
-
-    def move(self, origin: Origin) -> None:
-        """Go on with another origin."""
-        _fixed.set(origin)
 
     def __exit__(self, *_: object) -> None:
         """End."""
