@@ -66,7 +66,7 @@ def compile(
     else:
         graph, structure = _declared(inputs, outputs, updates, name)
     verify(graph)
-    if graph.dims and not graph.inputs:
+    if not graph.inputs and graph.dims:
         raise ShapeError(
             f"compile: no input has the size {', '.join(graph.dims)}",
             where=here().quoted,

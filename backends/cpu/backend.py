@@ -163,12 +163,12 @@ class CpuBackend:
 
 def _prepare_pieces(steps: Sequence[Step]) -> None:
     """Begin to compile the pieces of register tiles that nests need."""
-    for task, _, words in steps:
-        for word in words if isinstance(task, Nest) else ():
-            if word.kind == "routine":
-                which, dtype, *pieces = str(word.value).split()
-                for piece in pieces:
-                    gemm.prepare(which, dtype, piece)
+    nests = (words for task, _, words in steps if isinstance(task, Nest))
+    needed = [w.value for words in nests for w in words if w.kind == "routine"]
+    for routine in dict.fromkeys(map(str, needed)):
+        which, dtype, *pieces = routine.split()
+        for piece in pieces:
+            gemm.prepare(which, dtype, piece)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from graphc.errors import DuplicateNameError, InputError, UpdateError
 from graphc.ir.dims import Dim, Size, balance, evaluate, names, prove_le
 from graphc.ir.leaves import ARG, is_input, is_state
 from graphc.ir.nodes import Node, Tensor, leaf_name, local_key, topological
-from graphc.ir.op import Op, attr_items
+from graphc.ir.op import NO_ATTRS, Op, attr_items
 from graphc.ir.origins import UNKNOWN, Origin, fixed
 
 if TYPE_CHECKING:
@@ -190,8 +190,9 @@ class Graph:
         types = {t.type for t in self.inputs}
         for node in all_nodes(self.nodes):
             types.update(node.types)
-            for _, value in attr_items(node.attrs):
-                found |= sizes_named(value)
+            if node.attrs is not NO_ATTRS:
+                for _, value in attr_items(node.attrs):
+                    found |= sizes_named(value)
         found |= sizes_named(tuple(type.shape for type in types))
         for guard in self.guards:
             found |= names(guard.larger) | names(guard.smaller)
