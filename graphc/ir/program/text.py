@@ -152,7 +152,9 @@ def renamed(nest: Nest, names: Mapping[str, str]) -> Nest:
         for p in nest.phases
     )
     labels = {new(e): label for e, label in nest.labels.items()}
-    return nest.replace(phases=phases, labels=labels).accessing(nest, names)
+    like = phases, nest.pattern
+    made = nest.replace(phases=phases, labels=labels, like=like)
+    return made.accessing(nest, names)
 
 
 def _axes(axes: tuple[LoopAxis, ...]) -> str:
