@@ -153,8 +153,8 @@ def renamed(nest: Nest, names: Mapping[str, str]) -> Nest:
     )
     labels = {new(e): label for e, label in nest.labels.items()}
     like = phases, nest.pattern
-    made = nest.replace(phases=phases, labels=labels, like=like)
-    return made.accessing(nest, names)
+    found = nest.replace(phases=phases, labels=labels, like=like)
+    return found.accessing(nest, names)
 
 
 def _axes(axes: tuple[LoopAxis, ...]) -> str:
