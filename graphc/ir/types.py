@@ -34,6 +34,9 @@ class DType:
     def __str__(self) -> str:
         return self.name
 
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return as_dtype, (self.name,)  # so that a copy is the same object
+
     @property
     def numpy(self) -> np.dtype[Any]:
         """The NumPy dtype of the same name."""
