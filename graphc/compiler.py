@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from graphc.backends.protocol import Choice, Keeper, get_backend
 from graphc.errors import ArgumentError, InputError, ShapeError, StateError, UpdateError
-from graphc.executable import Executable, Made, no_collection
+from graphc.executable import Executable, Made
+from graphc.ir.collection import no_collection
 from graphc.ir.graph import Graph
 from graphc.ir.leaves import State, is_input, is_state
 from graphc.ir.nodes import Tensor, leaf_name
@@ -65,7 +66,7 @@ def compile(
     else:
         graph, structure = _declared(inputs, outputs, updates, name)
     verify(graph)
-    if graph.dims and not graph.inputs:
+    if not graph.inputs and graph.dims:
         raise ShapeError(
             f"compile: no input has the size {', '.join(graph.dims)}",
             where=here().quoted,
@@ -158,7 +159,8 @@ def _declared(
                 where=here().quoted,
                 help="make a tensor of it with graphc.full or graphc.constant",
             )
-    return Graph.build(list(inputs), flat, pairs, name), outputs
+    with no_collection():
+        return Graph.build(list(inputs), flat, pairs, name), outputs
 
 
 def flatten(outputs: Any) -> list[Any]:

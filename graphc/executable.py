@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -16,6 +14,7 @@ from graphc.backends.reference.interpreter import run_graph
 from graphc.backends.shared.tuning import Tuning
 from graphc.errors import CheckError, InputError
 from graphc.ir.binding import bind_sizes, fit_input
+from graphc.ir.collection import no_collection
 from graphc.ir.dims import evaluate
 from graphc.ir.graph import Graph
 from graphc.ir.interpret import Values
@@ -28,18 +27,6 @@ from graphc.passes.checks import Site
 from graphc.state import Parameter, join_locks
 
 Array = np.ndarray[Any, Any]
-
-
-@contextlib.contextmanager
-def no_collection() -> Iterator[None]:
-    """Hold Python's cyclic collector back: compiling makes objects by the million."""
-    on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if on:
-            gc.enable()
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ def _pieces(node: Node, inputs: tuple[Tensor, ...]) -> Sequence[Tensor] | None:
 
 def _flat(region: Region) -> Region:
     """Return a group's region with its own pieces taken apart."""
+    if not any(map(_has_pieces, region.nodes)):
+        return region
     new: dict[Tensor, Tensor] = {}
     for node in region.nodes:
         inputs = tuple(new.get(t, t) for t in node.inputs)
@@ -53,6 +55,8 @@ def _flat(region: Region) -> Region:
         else:
             results = _pieces(node, inputs) or with_inputs(node, inputs).results
         new.update(zip(node.results, results, strict=True))
-    if all(old is t for old, t in new.items()):
-        return region
     return Region(region.args, [new.get(t, t) for t in region.outputs])
+
+
+def _has_pieces(node: Node) -> bool:
+    return node.op in (FUSED, CUSTOM_GRADIENT) or isinstance(node.op.lower, Decomposed)

@@ -20,6 +20,7 @@ operations stays, only the memory between them goes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -67,15 +68,15 @@ class _Fusion:
         self.contractions = set(filter(is_contraction, self.again))
         self.stored = set(filter(self._stores, graph.nodes))
         self.free = self._free_nodes()
+        self.kinds: dict[Any, int] = {}
+        self.kind: dict[Node, int] = {}
+        self.known: dict[tuple[int, ...], bool] = {}
         self._connect()
         self.groups = Groups(
             lambda n: (t.node for t in self.inputs[n]),
             lambda n: (u for r in n.results for u in self.readers.get(r, ())),
         )
         self.group = self.groups.of
-        self.kinds: dict[Any, int] = {}
-        self.kind: dict[Node, int] = {}
-        self.known: dict[Any, bool] = {}
 
     def run(self) -> Graph:
         for node in self.inputs:
@@ -93,6 +94,13 @@ class _Fusion:
         for node, inputs in self.inputs.items():
             for tensor in inputs:
                 self.readers.setdefault(tensor, []).append(node)
+        # The readers of what each node makes; None for whoever has asked for the graph.
+        self.needed_by: dict[Tensor, list[Node | None]] = {
+            t: [*self.readers.get(t, ()), *([None] if t in self.roots else [])]
+            for node in self.inputs
+            for t in node.results
+        }
+        self.forms = {node: self._form(node) for node in self.inputs}
 
     def _repeat(self) -> None:
         """Give work to the readers of a group where that costs less."""
@@ -236,30 +244,51 @@ class _Fusion:
             return None
         return self.groups.between(first, second) if self._is_nest(nodes) else None
 
-    def _is_nest(self, nodes: Sequence[Node]) -> bool:
-        """Whether nodes are one nest within the bounds of a group."""
-        sources, outputs = self._border(nodes)
+    def _is_nest(self, nodes: Iterable[Node]) -> bool:
+        """Whether nodes are one nest within the bounds of a group.
+
+        Asked once for groups that are the same, as in equal layers.
+        """
+        own = set(nodes)
+        numbers: dict[Tensor, int] = {}
+        key: list[int] = []
+        for node in self._in_order(own):
+            key.append(self.forms[node])
+            key += [numbers.setdefault(t, len(numbers)) for t in self.inputs[node]]
+            for result in node.results:
+                numbers[result] = len(numbers)
+                key.append(own.issuperset(self.needed_by[result]))
+        same = tuple(key)
+        if same not in self.known:
+            self.known[same] = self._fits(own)
+        return self.known[same]
+
+    def _fits(self, own: AbstractSet[Node]) -> bool:
+        """Ask the bounds of a group, and the lowering."""
+        sources, outputs = self._border(own)
         if len(sources) > self.options.max_inputs:
             return False
         if len(outputs) > self.options.max_outputs:
             return False
         # Elementwise work over one shape always is one.
-        shapes = {n.types[0].shape if n.op.scalar else None for n in nodes}
+        shapes = {n.types[0].shape if n.op.scalar else None for n in own}
         plain = len(shapes) == 1 and None not in shapes
-        return plain or self._fits(sources, outputs)
+        return plain or fits(sources, outputs)
 
-    def _fits(self, sources: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
-        """Ask the lowering, once for groups that are the same, as in equal layers."""
+    def _form(self, node: Node) -> int:
+        """Return a number that is equal for nodes that do the same to what they read.
+
+        The free nodes on the way are part of it.
+        """
+        sources = self.inputs[node]
         numbers = {t: i for i, t in enumerate(sources)}
         rows: list[Any] = [t.type for t in sources]
-        for node in reached(outputs, numbers):
-            rows.append((self._kind(node), *[numbers.get(t, t) for t in node.inputs]))
-            for result in node.results:
+        for inner in reached(node.results, numbers):
+            read = [numbers.get(t, t) for t in inner.inputs]
+            rows.append((self._kind(inner), *read))
+            for result in inner.results:
                 numbers.setdefault(result, len(numbers))
-        key = (*rows, *[numbers[t] for t in outputs])
-        if key not in self.known:
-            self.known[key] = fits(sources, outputs)
-        return self.known[key]
+        return self.kinds.setdefault(tuple(rows), len(self.kinds))
 
     def _kind(self, node: Node) -> int:
         """Return a number that is equal for nodes that differ in their inputs alone."""
@@ -272,8 +301,8 @@ class _Fusion:
     def _position(self) -> dict[Node, int]:
         return {n: i for i, n in enumerate(self.graph.nodes)}
 
-    def _rank(self, node: Node) -> int:
-        return self._position[node]
+    def _in_order(self, nodes: Iterable[Node]) -> list[Node]:
+        return sorted(nodes, key=self._position.__getitem__)
 
     def _members(self, group: Group) -> list[Node]:
         """Return a group's nodes with the free nodes that it repeats."""
@@ -296,7 +325,7 @@ class _Fusion:
     def _border(self, nodes: Iterable[Node]) -> tuple[list[Tensor], list[Tensor]]:
         """Return what a set of nodes reads from outside, and what outside reads."""
         own = set(nodes)
-        ordered = sorted(own, key=self._rank)
+        ordered = self._in_order(own)
         sources = {
             t: None for n in ordered for t in self.inputs[n] if t.node not in own
         }
@@ -304,7 +333,7 @@ class _Fusion:
             r
             for n in ordered
             for r in n.results
-            if r in self.roots or any(u not in own for u in self.readers.get(r, ()))
+            if not own.issuperset(self.needed_by[r])
         ]
         return list(sources), outputs
 

@@ -16,6 +16,7 @@ from math import prod
 
 from graphc.ir.dims import Size
 from graphc.ir.program import Buffer, LoopAxis, Nest, Program, Schedule
+from graphc.ir.program.alike import likeness
 from graphc.ir.program.program import with_nests
 from graphc.ir.scalar import Expr, Load, Ref, axes_of, linear, walk
 from graphc.ir.target import Target
@@ -25,12 +26,17 @@ from graphc.passes.registry import program_pass
 
 @program_pass("schedule")
 def schedule(program: Program, target: Target) -> Program:
-    """Choose a schedule for each nest that has none."""
+    """Choose a schedule for each nest that has none, once for those that are alike."""
+    known: dict[object, Schedule] = {}
 
     def scheduled(nest: Nest) -> Nest:
         if nest.schedule is not None:
             return nest
-        return nest.replace(schedule=choose(nest, program, target))
+        read = tuple([program.root(n) in program.read for n in nest.writes])
+        like = likeness(nest, program), read
+        if like not in known:
+            known[like] = choose(nest, program, target)
+        return nest.replace(schedule=known[like])
 
     return with_nests(program, scheduled)
 

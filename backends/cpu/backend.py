@@ -163,12 +163,12 @@ class CpuBackend:
 
 def _prepare_pieces(steps: Sequence[Step]) -> None:
     """Begin to compile the pieces of register tiles that nests need."""
-    for task, _, words in steps:
-        for word in words if isinstance(task, Nest) else ():
-            if word.kind == "routine":
-                which, dtype, *pieces = str(word.value).split()
-                for piece in pieces:
-                    gemm.prepare(which, dtype, piece)
+    nests = (words for task, _, words in steps if isinstance(task, Nest))
+    needed = [w.value for words in nests for w in words if w.kind == "routine"]
+    for routine in dict.fromkeys(map(str, needed)):
+        which, dtype, *pieces = routine.split()
+        for piece in pieces:
+            gemm.prepare(which, dtype, piece)
 
 
 @dataclass(frozen=True)
@@ -295,8 +295,12 @@ class Bound:
         self._output_shapes = [self.shapes[n] for n in program.outputs]
         self._output_dtypes = [buffers[n].dtype.numpy for n in program.outputs]
         limit = threads() if runner.limit is None else min(threads(), runner.limit)
+        self._alike = {id(step[0]): self._like(*step) for step in self.steps}
+        rooms: dict[object, TileRoom] = {}
         self._tiled = {
-            id(s): TileRoom(s, self.program, self.sizes, w)
+            id(s): rooms.setdefault(
+                self._alike[id(s)], TileRoom(s, self.program, self.sizes, w)
+            )
             for s, _, w in self.steps
             if isinstance(s, Nest) and s.is_tiled
         }
@@ -312,6 +316,23 @@ class Bound:
                     room = TileRoom(nest, self.program, self.sizes, words)
                     self._tiled[id(nest)] = room
         self._place()
+
+    def _like(
+        self, task: Task, kernel: int, words: Sequence[Argument]
+    ) -> tuple[object, ...]:
+        """Return what is equal for nests of one kernel and of equal sizes.
+
+        Equal layers have such nests, which take as long and need as much room.
+        """
+        if not isinstance(task, Nest):
+            return (id(task),)
+        sizes = tuple(w.value for w in words if w.kind == "size")
+        axes = (task.axes, *(phase.axes for phase in task.phases))
+        program, names = self.program, (*task.reads, *task.writes)
+        memory = tuple(
+            (self.shapes[n], program.buffers[program.root(n)].space) for n in names
+        )
+        return kernel, task.schedule, axes, sizes, memory
 
     def _parting(self, limit: int) -> Parting:
         """Return what finds nests to be run part by part."""
@@ -345,19 +366,12 @@ class Bound:
     def _sharing(self, limit: int, barrier: float) -> Sharing:
         """Return what decides what a team shares, by the time of each task."""
         tasks = [task for task, _, _ in self.steps]
-        # Nests of one kernel and of equal sizes, as equal layers have, take as long.
         known: dict[object, float] = {}
-        work = {}
-        for task, kernel, words in self.steps:
-            sizes = tuple(
-                self.shapes[str(w.value)] if w.kind == "buffer" else w.value
-                for w in words
-                if w.kind in ("buffer", "size")
-            )
-            like = (kernel, sizes) if isinstance(task, Nest) else id(task)
+        for task in tasks:
+            like = self._alike[id(task)]
             if like not in known:
                 known[like] = pace.nanoseconds(task, self.program, self.sizes)
-            work[id(task)] = known[like]
+        work = {id(task): known[self._alike[id(task)]] for task in tasks}
         shared = frozenset(id(task) for task in tasks if is_shared(task))
         waits = Waits(barrier, pace.PATIENCE, pace.WAKE)
         return Sharing(work, shared, self.sizes, limit, waits)
@@ -490,8 +504,7 @@ class Bound:
                 return 0
             return scratch if word.kind == "scratch" else self._scratch_size // 8
         if word.kind == "routine":
-            which, dtype, *pieces = str(value).split()
-            return gemm.table(which, dtype, pieces)
+            return _routine(str(value))
         whole = self._whole.get(id(task), id(task))
         if word.kind == "scratch":
             if word.name == "panel" and whole in self._kept:
@@ -565,6 +578,13 @@ class Bound:
         if len(out) != len(self._output_shapes):
             return None
         return None if ways[1].enter(*inputs, *out) < 0 else out
+
+
+@cache
+def _routine(name: str) -> int:
+    """Return the address of the table of a routine's pieces."""
+    which, dtype, *pieces = name.split()
+    return gemm.table(which, dtype, pieces)
 
 
 def aligned_copy(value: Array) -> Array:

@@ -160,7 +160,7 @@ def _bare(program: Program) -> Program:
     """Return a program without what tells where it comes from."""
 
     def change(nest: Nest) -> Nest:
-        return nest.replace(labels={}, nodes=(), origins=(), summary="")
+        return nest.replace(labels={}, nodes=(), origins=(), summary="", like=None)
 
     return with_nests(program, change).replace(guards=(), state_tensors=())
 

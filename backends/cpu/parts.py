@@ -124,10 +124,10 @@ class Parting:
         first = nest.axes[0]
         if schedule.strategy == "tile":
             room = self.rooms[id(nest)]
+            if first not in room.roles.batch[:1]:
+                return 0
             by_rows = room.rowwise(self.threads)
             if by_rows or swaps(room.roles, room.shape.columns):
-                return 0
-            if first not in room.roles.batch[:1]:
                 return 0
         elif schedule.strategy != "vector" or schedule.axis == first.name:
             return 0

@@ -216,6 +216,11 @@ class TileRoom:
         deep = merged(steps(self.roles.a, self.roles.depth, self.program))
         return deep is not None and self._number(deep) != 1
 
+    @cached_property
+    def may_divide_rows(self) -> bool:
+        """Whether threads could divide the rows."""
+        return may_divide_rows(self.roles)
+
     def rowwise(self, threads: int) -> bool:
         """Decide whether threads divide the rows rather than the panels.
 
@@ -223,7 +228,7 @@ class TileRoom:
         all panels, which costs as much as 8 rows.
         """
         m, n, _ = self.mnk
-        if m < 1 or not may_divide_rows(self.roles):
+        if m < 1 or not self.may_divide_rows:
             return False
         if self._chosen.by_rows is not None:
             return self._chosen.by_rows

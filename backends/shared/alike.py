@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
+from graphc.backends.shared.arguments import Argument
 from graphc.backends.shared.module import KernelText
 from graphc.ir.program import Nest, Program
+from graphc.ir.program.alike import likeness, memory
 from graphc.ir.program.text import renamed
+
+_Known = tuple[KernelText, list[str]]  # a kernel, and the buffers it was written for
 
 
 class Alike:
@@ -20,7 +23,8 @@ class Alike:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self._known: dict[Any, tuple[KernelText, list[str]]] = {}
+        self._known: dict[object, _Known] = {}
+        self._alike: dict[object, _Known] = {}  # by what spares a look at expressions
 
     def kernel(
         self, nest: Nest, write: Callable[[], KernelText], index: str = ""
@@ -29,22 +33,22 @@ class Alike:
 
         index: a further buffer that the kernel reads.
         """
-        program = self.program
         used = list(dict.fromkeys((*nest.reads, *nest.writes, *filter(None, [index]))))
-        roots = list(dict.fromkeys(map(program.root, used)))
-        facts = tuple(
-            (b.dtype, b.shape, b.space, roots.index(program.root(b.name)))
-            for b in map(program.buffers.__getitem__, used)
-        )
-        names = {name: f"b{i}" for i, name in enumerate(used)}
-        same = renamed(nest.replace(labels={}), names)
-        key = (same.name, same.axes, same.phases, same.schedule, facts, bool(index))
-        if key not in self._known:
-            self._known[key] = write(), roots
-        text, others = self._known[key]
+        roots = list(dict.fromkeys(map(self.program.root, used)))
+        what = nest.name, used.index(index) if index else None
+        like = likeness(nest, self.program), what
+        if like not in self._alike:
+            names = {name: f"b{i}" for i, name in enumerate(used)}
+            same = renamed(nest.replace(labels={}), names)
+            facts = same.axes, same.schedule, memory(nest, self.program), what
+            key = same.phases, facts
+            if key not in self._known:
+                self._known[key] = write(), roots
+            self._alike[like] = self._known[key]
+        text, others = self._alike[like]
         own = dict(zip(others, roots, strict=True))
         words = tuple(
-            replace(w, value=own[str(w.value)]) if w.kind == "buffer" else w
+            Argument(w.kind, w.name, own[str(w.value)]) if w.kind == "buffer" else w
             for w in text.words
         )
         return replace(text, words=words)

@@ -13,7 +13,7 @@ from hashlib import sha256
 from graphc.errors import GraphcError
 from graphc.ir.attributes import format_value
 from graphc.ir.graph import Graph
-from graphc.ir.nodes import Array, Node, Tensor
+from graphc.ir.nodes import Array, Key, Node, Tensor, local_key
 from graphc.ir.op import attr_items
 from graphc.ir.types import TensorType
 
@@ -42,6 +42,7 @@ class _Writer:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.types: dict[TensorType, str] = {}
+        self.known: dict[Key, str] = {}
 
     def graph(self, graph: Graph) -> None:
         numbers: dict[Tensor, int] = {}
@@ -71,6 +72,12 @@ class _Writer:
 
     def node(self, node: Node) -> str:
         """Return what a node is, but for its inputs and regions."""
+        key = local_key(node)
+        if key not in self.known:
+            self.known[key] = self.text(node)
+        return self.known[key]
+
+    def text(self, node: Node) -> str:
         types = " ".join([self.type(t) for t in node.types])
         attrs = [f"{name}={_value(value)}" for name, value in attr_items(node.attrs)]
         return f"{node.op.name} {types} {attrs}" if attrs else f"{node.op.name} {types}"

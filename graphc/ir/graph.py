@@ -17,7 +17,7 @@ from graphc.errors import DuplicateNameError, InputError, UpdateError
 from graphc.ir.dims import Dim, Size, balance, evaluate, names, prove_le
 from graphc.ir.leaves import ARG, is_input, is_state
 from graphc.ir.nodes import Node, Tensor, leaf_name, local_key, topological
-from graphc.ir.op import Op, attr_items
+from graphc.ir.op import NO_ATTRS, Op, attr_items
 from graphc.ir.origins import UNKNOWN, Origin, fixed
 
 if TYPE_CHECKING:
@@ -130,29 +130,28 @@ class Graph:
         the origin of the node they stand for.
         """
         new: dict[Tensor, Tensor] = {}
-        table: dict[Node, Origin] = {}
-
         with fixed(UNKNOWN) as place:
             for node in self.nodes:
                 inputs = node.inputs
                 if not new.keys().isdisjoint(inputs):
                     inputs = tuple([new.get(t, t) for t in inputs])
-                origin = self.origin(node)
-                place.move(origin)
+                place.origin = self._table.get(node, node.birth)
                 results = change(node, inputs)
                 if results is None:
                     results = with_inputs(node, inputs).results
-                for old, result in zip(node.results, results, strict=True):
-                    if result is not old:
-                        new[old] = result
-                    elif node in self._table:
-                        table[node] = origin
+                if results is not node.results:
+                    pairs = zip(node.results, results, strict=True)
+                    new.update((old, made) for old, made in pairs if made is not old)
         if not new:
             return self
         return self.replace(
             outputs=[new.get(t, t) for t in self.outputs],
             updates=[(s, new.get(t, t)) for s, t in self.updates],
-            origins=table,
+            origins={
+                node: self._table[node]
+                for node in self.nodes
+                if node in self._table and not new.keys() >= set(node.results)
+            },
         )
 
     # --- looking ------------------------------------------------------------------
@@ -191,8 +190,9 @@ class Graph:
         types = {t.type for t in self.inputs}
         for node in all_nodes(self.nodes):
             types.update(node.types)
-            for _, value in attr_items(node.attrs):
-                found |= sizes_named(value)
+            if node.attrs is not NO_ATTRS:
+                for _, value in attr_items(node.attrs):
+                    found |= sizes_named(value)
         found |= sizes_named(tuple(type.shape for type in types))
         for guard in self.guards:
             found |= names(guard.larger) | names(guard.smaller)

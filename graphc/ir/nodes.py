@@ -511,7 +511,10 @@ class Key:
             return True
         if not isinstance(other, Key):
             return NotImplemented
-        return self.hash == other.hash and self.value == other.value
+        if self.hash != other.hash or self.value != other.value:
+            return False
+        self.value = other.value  # so that what is in it is one object from now on
+        return True
 
 
 def local_key(node: Node) -> Key:

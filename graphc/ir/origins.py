@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
 
@@ -74,17 +75,26 @@ class Origin:
 UNKNOWN = Origin()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Ambient:
     scope: tuple[str, ...] = ()
     phase: str = FORWARD
     place: tuple[str, int] | None = None
     derived: str = ""
 
+    @cached_property
+    def origin(self) -> Origin:
+        """The origin of what is declared at its place, one for all of it."""
+        return self.at(*(self.place or ("", 0)))
+
+    def at(self, file: str, line: int) -> Origin:
+        """Return the origin of what is declared at a line."""
+        return Origin(file, line, self.scope, self.phase, derived=self.derived)
+
 
 _PLAIN = _Ambient()
 _ambient: ContextVar[_Ambient] = ContextVar("graphc_ambient", default=_PLAIN)
-_fixed: ContextVar[Origin | None] = ContextVar("graphc_fixed", default=None)
+_fixed: ContextVar[fixed | None] = ContextVar("graphc_fixed", default=None)
 
 
 def user_line() -> tuple[str, int]:
@@ -105,10 +115,9 @@ def here() -> Origin:
     """Return the origin of a node that is declared now."""
     known = _fixed.get()
     if known is not None:
-        return known
+        return known.origin
     ambient = _ambient.get()
-    file, line = ambient.place or user_line()
-    return Origin(file, line, ambient.scope, ambient.phase, derived=ambient.derived)
+    return ambient.at(*user_line()) if ambient.place is None else ambient.origin
 
 
 @contextmanager
@@ -147,23 +156,19 @@ def phase(
 class fixed:
     """Give everything declared inside exactly this origin (rewriting).
 
-    Whoever rewrites node by node enters once, and moves from origin to origin.
+    Whoever rewrites node by node enters once, and sets one origin after the other.
     """
 
-    __slots__ = ("_origin", "_token")
+    __slots__ = ("_token", "origin")
 
     def __init__(self, origin: Origin) -> None:
         """Take the origin."""
-        self._origin = origin
+        self.origin = origin
 
     def __enter__(self) -> fixed:
         """Begin."""
-        self._token = _fixed.set(self._origin)
+        self._token = _fixed.set(self)
         return self
-
-    def move(self, origin: Origin) -> None:
-        """Go on with another origin."""
-        _fixed.set(origin)
 
     def __exit__(self, *_: object) -> None:
         """End."""

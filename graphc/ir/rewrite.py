@@ -104,10 +104,10 @@ class Rule:
         return self.text
 
     @property
-    def around(self) -> frozenset[str]:
-        """The ops that a node's inputs must apply, whatever else has to fit."""
+    def around(self) -> frozenset[str | float]:
+        """The ops and numbers that must be among a node's inputs, whatever else."""
         args = [a for a in self.left.args if not isinstance(a, Var)]
-        return frozenset(a.op if isinstance(a, Call) else "full" for a in args)
+        return frozenset(a.op if isinstance(a, Call) else a.value for a in args)
 
     def apply(self, node: Node, opaque: Set[Node]) -> Tensor | None:
         """Return what a node becomes, or None where the rule does not fit."""
@@ -339,7 +339,7 @@ def rewrite_once(
 
     Nodes in `opaque` may be bound by a variable but are not looked into.
     """
-    by_root: dict[str, list[tuple[Rule, frozenset[str]]]] = {}
+    by_root: dict[str, list[tuple[Rule, frozenset[str | float]]]] = {}
     for r in rules:
         by_root.setdefault(r.left.op, []).append((r, r.around))
     hidden = set(opaque)
@@ -353,6 +353,8 @@ def rewrite_once(
         if candidates is None:
             return current.results
         around = {t.node.op.name for t in inputs}
+        if "full" in around:
+            around |= {t.node.attrs.value for t in inputs if t.node.op.name == "full"}
         for r, needed in candidates:
             found = r.match(current, hidden) if needed <= around else None
             if found is not None:

@@ -419,7 +419,7 @@ def walk(*roots: Expr) -> Iterator[Expr]:
         item = stack.pop()
         if item in done:
             continue
-        first = [a for a in reversed(item.args) if a not in done]
+        first = item.args and [a for a in reversed(item.args) if a not in done]
         if first:
             stack.append(item)
             stack += first
@@ -451,7 +451,7 @@ def rebuilt(
     """Rebuild expressions; return what became of each and of each that is in them."""
     new: dict[Expr, Expr] = {}
     for item in walk(*roots):
-        args = tuple(new[a] for a in item.args)
+        args = tuple([new[a] for a in item.args])
         changed = change(item, args)
         if changed is None:
             changed = (

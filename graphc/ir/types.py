@@ -19,9 +19,12 @@ from graphc.ir.dims import Dim, DimError, Size, parse_size, product
 from graphc.ir.origins import here
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class DType:
-    """An element type: NumPy's name, the short name of the text form, its kind."""
+    """An element type: NumPy's name, the short name of the text form, its kind.
+
+    There is one object of each.
+    """
 
     name: str
     short: str
@@ -31,8 +34,8 @@ class DType:
     def __str__(self) -> str:
         return self.name
 
-    def __hash__(self) -> int:
-        return hash(self.name)
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return as_dtype, (self.name,)  # so that a copy is the same object
 
     @property
     def numpy(self) -> np.dtype[Any]:

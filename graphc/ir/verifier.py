@@ -192,7 +192,7 @@ class _Check:
 
     def own(self, node: Node) -> None:
         """Check what a node is, whatever stands around it; once for equal ones."""
-        given = tuple(t.type for t in node.inputs)
+        given = tuple([t.type for t in node.inputs])
         try:
             kind = (node.op, type(node.attrs), local_key(node), given)
             if kind in self.fine:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ def same_shape(types: Types) -> Shape:
     return types[0].shape
 
 
+@lru_cache(maxsize=1 << 10)
 def broadcast_shapes(*shapes: Shape) -> Shape:
     """Return the shape that shapes broadcast to, by NumPy's rule.
 
@@ -165,8 +167,10 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
     Math:    dx = sum of g over the repeated axes.
     Raises:  ShapeError if x does not broadcast to the shape.
     """
-    tensor = constant(x)
-    target = as_shape(shape)
+    return _repeated(constant(x), as_shape(shape))
+
+
+def _repeated(tensor: Tensor, target: Shape) -> Tensor:
     if tensor.shape == target:
         return tensor
     if tensor.node.op is FULL:
@@ -193,31 +197,41 @@ def weak_dtype(values: Sequence[Any]) -> DType:
     return found
 
 
-def as_tensors(values: Sequence[Any]) -> list[Tensor]:
-    """Turn arrays and numbers into tensors of one dtype; numbers are weak."""
-    known = [
-        v if isinstance(v, (Tensor, bool, int, float)) else constant(v) for v in values
-    ]
+def as_tensors(values: Sequence[Any], shape: Shape = ()) -> list[Tensor]:
+    """Turn arrays and numbers into tensors of one dtype; numbers are weak.
+
+    shape: that of what numbers become.
+    """
+    known = [_known(v) for v in values]
     dtype = weak_dtype(known)
     return [
-        cast(v, dtype) if isinstance(v, Tensor) else _literal(v, dtype) for v in known
+        cast(v, dtype) if isinstance(v, Tensor) else _filled(v, dtype, shape)
+        for v in known
     ]
 
 
-def _literal(value: float | bool, dtype: DType) -> Tensor:
+def _known(value: Any) -> Any:
+    """Return a tensor, or a number, which takes its dtype from tensors beside it."""
+    return value if isinstance(value, (Tensor, bool, int, float)) else constant(value)
+
+
+def _filled(value: float | bool, dtype: DType, shape: Shape) -> Tensor:
     exact = {"b": bool, "i": int, "f": float}[dtype.kind](value)
-    return make1(FULL, (), Full(dtype, (), exact))
+    return make1(FULL, (), Full(dtype, shape, exact))
 
 
 def broadcast_together(what: str, tensors: Sequence[Tensor]) -> list[Tensor]:
     """Repeat tensors to their common shape; `what` names the op in an error."""
     try:
-        shape = broadcast_shapes(*(t.shape for t in tensors))
+        shape = broadcast_shapes(*[t.shape for t in tensors])
     except ShapeError as error:
         raise explain(error, what, tensors) from None
-    return [broadcast_to(t, shape) for t in tensors]
+    return [_repeated(t, shape) for t in tensors]
 
 
 def broadcast_arguments(what: str, values: Sequence[Any]) -> list[Tensor]:
     """Turn arguments into tensors of one dtype and one shape."""
-    return broadcast_together(what, as_tensors(values))
+    known = [_known(v) for v in values]
+    shapes = {v.shape for v in known if isinstance(v, Tensor)}
+    shape = shapes.pop() if len(shapes) == 1 else ()
+    return broadcast_together(what, as_tensors(known, shape))

@@ -95,6 +95,7 @@ def elementwise(
         found = body(*(ref(f"x{i}", t.dtype) for i, t in enumerate(types)))
         return lift(found, promote(*(t.dtype for t in types)))
 
+    @lru_cache(maxsize=1 << 10)
     def infer(types: Types, _: Any) -> TensorType:
         if len(types) != arity:
             raise ShapeError(f"takes {arity} inputs, not {len(types)}")

@@ -15,6 +15,7 @@ import numpy as np
 
 from graphc.autodiff.reverse import grad
 from graphc.errors import ArgumentError, GradientError
+from graphc.ir.collection import no_collection
 from graphc.ir.nodes import Tensor, describe, leaf_name
 from graphc.ir.origins import UPDATE, here, phase
 from graphc.ir.types import float32
@@ -89,13 +90,14 @@ class Optimizer:
                 where=here().quoted,
                 help="make one with graphc.parameter and compute the loss from it",
             )
-        gradients = grad(loss, targets)
-        self.prepare(targets)
-        found = self.counters()
-        for p, g in zip(targets, gradients, strict=True):
-            with phase(UPDATE, like=p.node.birth):
-                found.update(self.step(p, g, cast(self.rate(), p.dtype)))
-        return merge_updates(found, state_updates(loss))
+        with no_collection():
+            gradients = grad(loss, targets)
+            self.prepare(targets)
+            found = self.counters()
+            for p, g in zip(targets, gradients, strict=True):
+                with phase(UPDATE, like=p.node.birth):
+                    found.update(self.step(p, g, cast(self.rate(), p.dtype)))
+            return merge_updates(found, state_updates(loss))
 
     # --- for subclasses -----------------------------------------------------------
 

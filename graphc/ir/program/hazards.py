@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.ir.program.program import Nest, Program, Statement
-from graphc.ir.scalar import Axis, Load, is_uniform, walk
+from graphc.ir.scalar import Axis, is_uniform, loads
 
 
 def depends_on_itself(nest: Nest, name: str) -> bool:
@@ -23,8 +23,8 @@ def depends_on_itself(nest: Nest, name: str) -> bool:
     if not all(isinstance(e, Axis) or not e.args or is_uniform(e) for e in index):
         return True
     for phase in nest.phases:
-        for e in walk(*phase.roots):
-            if isinstance(e, Load) and e.buffer == name:
+        for e in (e for root in phase.roots for e in loads(root)):
+            if e.buffer == name:
                 if e.args != index:
                     return True
                 # The same element, but in an earlier sweep over axes of the phase:

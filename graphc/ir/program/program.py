@@ -179,7 +179,8 @@ class Nest:
     """Parallel axes, and the phases that run in order at each of their points.
 
     labels, nodes and origins tell where expressions come from; they are no part of
-    what the nest is.
+    what the nest is. like: its phases, and those that they are but for the names of
+    buffers.
     """
 
     name: str
@@ -190,10 +191,29 @@ class Nest:
     nodes: tuple[Node, ...] = field(default=(), compare=False)
     origins: tuple[Origin, ...] = field(default=(), compare=False)
     summary: str = field(default="", compare=False)
+    like: tuple[object, object] | None = field(default=None, compare=False, repr=False)
 
     def replace(self, **changes: Any) -> Nest:
         """Return the nest with some parts replaced."""
-        return replace(self, **changes)
+        made = replace(self, **changes)
+        return made if "phases" in changes else made.accessing(self)
+
+    @property
+    def pattern(self) -> object:
+        """An object that is the same for nests made from one by renaming buffers."""
+        return (
+            self.like[1] if self.like and self.like[0] is self.phases else self.phases
+        )
+
+    def accessing(self, other: Nest, names: Mapping[str, str] | None = None) -> Nest:
+        """Take over which buffers another nest reads and writes, under other names.
+
+        That spares a walk where the one is made of the other's phases.
+        """
+        for what, found in (("reads", other.reads), ("writes", other.writes)):
+            same = found if names is None else [names.get(n, n) for n in found]
+            self.__dict__[what] = tuple(same)
+        return self
 
     @property
     def is_tiled(self) -> bool:

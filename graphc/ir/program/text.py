@@ -120,7 +120,7 @@ def _tiles(s: Schedule) -> Iterator[str]:
 
 
 def renamed(nest: Nest, names: Mapping[str, str]) -> Nest:
-    """Return a nest with other names for its buffers."""
+    """Return a nest with other names for its buffers, one for each."""
 
     def change(e: Expr, args: tuple[Expr, ...]) -> Expr | None:
         if isinstance(e, Load) and e.buffer in names:
@@ -152,7 +152,9 @@ def renamed(nest: Nest, names: Mapping[str, str]) -> Nest:
         for p in nest.phases
     )
     labels = {new(e): label for e, label in nest.labels.items()}
-    return nest.replace(phases=phases, labels=labels)
+    like = phases, nest.pattern
+    found = nest.replace(phases=phases, labels=labels, like=like)
+    return found.accessing(nest, names)
 
 
 def _axes(axes: tuple[LoopAxis, ...]) -> str:

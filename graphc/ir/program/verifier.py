@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from graphc.errors import VerifyError
+from graphc.ir.program.alike import likeness
 from graphc.ir.program.program import (
     ARGS,
     Barrier,
     Call,
     If,
     Loop,
-    LoopAxis,
     Nest,
     Program,
     Region,
@@ -23,7 +23,7 @@ from graphc.ir.types import TensorType, bool_, int64
 MONOIDS = {"sum": 1, "prod": 1, "max": 1, "min": 1, "any": 1, "all": 1}
 MONOIDS |= {"argmax": 2, "argmin": 2}
 
-Seen = dict[int, tuple[LoopAxis, ...]]  # the axes of a nest, by the id of its phases
+Seen = set[object]  # what is known of nests that were found to be right
 
 
 def verify_program(program: Program, known: Program | None = None) -> None:
@@ -48,9 +48,9 @@ def verify_program(program: Program, known: Program | None = None) -> None:
         for b in program.buffers.values()
         if b.space in ("input", "state", "constant")
     }
-    seen: Seen = {}
+    seen: Seen = set()
     if known is not None and known.buffers == program.buffers:
-        seen = {id(n.phases): n.axes for n in known.nests}
+        seen |= {(id(n.phases), n.axes) for n in known.nests}
     _check_body(program, program.body, written, found, seen)
     for name in program.outputs:
         if name in program.buffers and program.root(name) not in written:
@@ -155,8 +155,9 @@ def _check_nest(program: Program, nest: Nest, found: list[str], seen: Seen) -> N
     outer = {a.name for a in nest.axes}
     if len(outer) != len(nest.axes):
         found.append(f"nest {nest.name}: two axes of one name")
-    checked = seen.get(id(nest.phases)) == nest.axes
-    for phase in () if checked else nest.phases:
+    before, own = len(found), (id(nest.phases), nest.axes)
+    like = None if own in seen else likeness(nest, program)
+    for phase in () if like is None or like in seen else nest.phases:
         axes = outer | {a.name for a in phase.axes}
         for e in walk(*phase.roots):
             if isinstance(e, Axis) and e.name not in axes:
@@ -189,6 +190,8 @@ def _check_nest(program: Program, nest: Nest, found: list[str], seen: Seen) -> N
                     f"nest {nest.name}: {s.buffer} is {buffer.type}, "
                     f"written as {s.value.dtype} with {len(s.index)} indices"
                 )
+    if len(found) == before:
+        seen.add(like)
     schedule = nest.schedule
     if schedule is not None:
         known = outer.union(*({a.name for a in p.axes} for p in nest.phases))
