@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -90,22 +91,24 @@ def _sources() -> str:
     whether bytecode is that of its source. To read them takes as long as compiling a
     small kernel.
     """
-    root = Path(errors.__file__).parent
-    folders = [root, *map(root.joinpath, _FOLDERS)]
-    return " ".join(sorted(stamp for f in folders for stamp in _stamps(f, f != root)))
+    # Where an editable installation has put each: not all in one folder.
+    packages = [import_module(f"graphc.{name}").__path__[0] for name in _PACKAGES]
+    found = [*_stamps(Path(errors.__file__).parent, deep=False)]
+    found += [stamp for folder in packages for stamp in _stamps(folder, deep=True)]
+    return "\n".join(sorted(found))
 
 
 # All but those whose sources only declare or show.
-_FOLDERS = ("ir", "ops", "autodiff", "control", "passes", "backends")
+_PACKAGES = ("ir", "ops", "autodiff", "control", "passes", "backends")
 
 
-def _stamps(folder: str | os.PathLike[str], deep: bool) -> Iterator[str]:
+def _stamps(folder: str | os.PathLike[str], *, deep: bool) -> Iterator[str]:
     for entry in os.scandir(folder):
         if entry.name.endswith(".py"):
             found = entry.stat()
             yield f"{entry.path}:{found.st_size}:{found.st_mtime_ns}"
         elif deep and entry.is_dir():
-            yield from _stamps(entry, deep)
+            yield from _stamps(entry, deep=True)
 
 
 def find(key: str) -> Kept | None:

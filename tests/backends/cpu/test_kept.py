@@ -258,3 +258,9 @@ def test_all_ops_and_passes_are_known_once_graphc_is_imported() -> None:
         "cse",
         "fuse{max_inputs=8, max_outputs=8, max_ops=64}",
     ]
+
+
+def test_a_key_knows_the_sources_of_passes_and_backends_wherever_they_lie() -> None:
+    files = [stamp.rsplit(":", 2)[0] for stamp in kept._sources().splitlines()]
+    for module in (kept, passes, gc.errors):
+        assert str(module.__file__) in files
