@@ -359,7 +359,8 @@ class Bound:
             if saved > pace.TEAM:
                 return Team(limit), shared
             saved, shared = self._sharing(limit, pace.AWAKE).saved(strips)
-            if saved > pace.SMALL * sharing.serial(strips):
+            # To call threads and wait for them takes as long as a barrier.
+            if saved - pace.AWAKE > pace.SMALL * sharing.serial(strips):
                 return Team(limit, small=True), shared
         return Team(1), body
 

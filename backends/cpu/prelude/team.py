@@ -165,6 +165,11 @@ class Team:
         return int(self._memory[layout.NT // 8])
 
     @property
+    def small(self) -> bool:
+        """Whether it leaves threads that sleep alone."""
+        return bool(self._memory[layout.SMALL // 8])
+
+    @property
     def runs(self) -> int:
         """Return how often the team has run."""
         return int(self._memory[layout.RUNS // 8])

@@ -518,3 +518,17 @@ def test_outputs_keep_their_form() -> None:
     assert isinstance(gc.compile([x], (x, x))(at), tuple)
     assert list(gc.compile([x], {"b": x, "a": x})(at)) == ["b", "a"]
     assert gc.compile([x], [])(at) == []
+
+
+@needs_two
+@pytest.mark.parametrize(
+    ("n", "threads", "small"), [(4, 1, False), (64, 2, True), (512, 2, False)]
+)
+def test_a_step_of_some_microseconds_has_a_small_team(
+    n: int, threads: int, small: bool
+) -> None:
+    a, b = gc.input("a", (n, n)), gc.input("b", (n, n))
+    step = gc.compile([a, b], a @ b, threads=2)
+    step(*np.zeros((2, n, n), np.float32))
+    (bound,) = step._bound.values()
+    assert (bound.team.nt, bound.team.small) == (threads, small)
