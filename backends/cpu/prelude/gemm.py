@@ -54,9 +54,11 @@ _COPIES = {
 
 def pieces(which: str, dtype: str) -> list[str]:
     """Return the pieces of one of `_TILES` or of `_COPIES`."""
+    tile = shape(dtype)
+    if which in ("tile_quads", "interleave") and tile.vectors != QUAD:
+        return []  # no contraction asks for them; see `has_quads`
     if which in _COPIES:
         return list(_COPIES[which])
-    tile = shape(dtype)
     quads = [f"{height}x{QUAD}" for height in range(1, tile.rows + 1)]
     return quads if which == "tile_quads" else tile.pieces
 

@@ -36,6 +36,7 @@ def call_quads(
     tile(*left, panel.ctypes.data, 0, k, cols, accumulate, 0)
 
 
+@AS_FOUR
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("k", [0, 1, 3, 4, 5, 40, 43])
 def test_tile_of_every_height_and_width(dtype: str, k: int) -> None:
@@ -58,6 +59,7 @@ def test_tile_of_every_height_and_width(dtype: str, k: int) -> None:
             assert np.isnan(c[:, cols:]).all()
 
 
+@AS_FOUR
 @pytest.mark.skipif(sys.platform != "linux", reason="needs mprotect")
 def test_nothing_behind_the_rows_is_read() -> None:
     page = mmap.PAGESIZE
