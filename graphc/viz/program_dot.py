@@ -225,7 +225,7 @@ class _Drawer:
         """Link what a loop's body writes to what the next turn reads first."""
         for root, sources, reader in reads:
             for writer in self.writers.get(root, ()):
-                known = (writer, reader) in self.links or writer == reader
+                known = (writer, reader) in self.links
                 if (
                     sources == before.get(root, ())
                     and writer not in sources

@@ -190,6 +190,12 @@ def test_a_loop_is_a_frame_and_feeds_its_next_turn() -> None:
     assert [a.lines for a in back] == [("next t",)]
 
 
+def test_a_nest_that_reads_what_it_wrote_a_turn_before_leads_to_itself() -> None:
+    picture = program_picture(program(Loop("i", 3, (add_one("t", "t"),))))
+    (back,) = [a for a in picture.arrows if a.back]
+    assert (back.source, back.lines) == (back.target, ("next t",))
+
+
 def test_a_branch_has_two_frames_and_both_may_have_written() -> None:
     branch = If("flag", (add_one("x", "t"),), (add_one("s", "t"),))
     picture = program_picture(program(branch, add_one("t", "out")))
