@@ -144,7 +144,7 @@ def test_a_step_with_many_turns_is_much_work():
     sample = recurrence()
     runner, _ = build(sample, sample.given({"T": 1, "N": 8, "K": 8}))
     bound = [runner.bind({"T": t, "N": 8, "K": 8}) for t in (1, 101)]
-    one, many = (b._sharing(2).serial(b.program.body) for b in bound)
+    one, many = (b._sharing(2, pace.BARRIER).serial(b.program.body) for b in bound)
     made = prepare(sample.program, CpuBackend().target)
     assert one > 0
     per_turn = (many - one) / 100
