@@ -222,7 +222,7 @@ class TileNest:
         elif which == "interleave":
             pieces = ["whole"]
         elif which == "tile_quads":
-            pieces = quad_pieces(self.roles.row.extent, dtype)
+            pieces = quad_pieces(self.roles.row.extent, dtype, even=self.by_rows)
         else:
             m, n = (product(axis.extent for axis in axes) for axes in self.sides)
             copied, asks, even = self.windows, self.asks, self.by_rows

@@ -45,9 +45,9 @@ def tile_pieces(
     return sorted(found)
 
 
-def quad_pieces(rows: Size, dtype: str) -> list[str]:
-    """Return the tiles of quads of a product; all are nearly as high."""
-    heights = _heights(rows, gemm.shape(dtype).rows, even=True)
+def quad_pieces(rows: Size, dtype: str, *, even: bool) -> list[str]:
+    """Return the tiles of quads of a product; even: see `tile_pieces`."""
+    heights = _heights(rows, gemm.shape(dtype).rows, even)
     return [f"{height}x{QUAD}" for height in sorted(heights)]
 
 

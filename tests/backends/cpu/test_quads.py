@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import subprocess
 import sys
+from textwrap import dedent
 
 import numpy as np
 import pytest
@@ -135,3 +137,17 @@ def test_panels_that_a_loop_keeps_are_interleaved_once() -> None:
     h, w = numbers((13, LANES), (LANES, LANES))
     found, expected = (rolled(backend)(h, w) for backend in ("cpu", "reference"))
     np.testing.assert_allclose(found, expected, 1e-4, 1e-5)
+
+
+def test_a_batch_of_known_rows_has_tiles_of_the_heights_that_it_needs() -> None:
+    """In a process of its own, which has no tiles of others."""
+    text = """
+    import numpy as np, graphc as gc
+    a, b = gc.input("a", (3, 85, 64)), gc.input("b", (3, 64, 7))
+    step = gc.compile([a, b], a @ b, threads=1)
+    print(float(step(np.ones((3, 85, 64), "f"), np.ones((3, 64, 7), "f")).sum()))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", dedent(text)], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) == 3 * 85 * 64 * 7
