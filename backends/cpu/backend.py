@@ -356,11 +356,11 @@ class Bound:
             strips = self._stripping(limit).body(body)
             sharing = self._sharing(limit, pace.BARRIER)
             saved, shared = sharing.saved(strips)
-            if saved > pace.TEAM:
-                return Team(limit), shared
+            if saved > min(pace.LITTLE, pace.TEAM):
+                return Team(limit, small=saved < pace.TEAM), shared
             saved, shared = self._sharing(limit, pace.AWAKE).saved(strips)
             # To call threads and wait for them takes as long as a barrier.
-            if saved - pace.AWAKE > pace.SMALL * sharing.serial(strips):
+            if saved - pace.AWAKE > pace.SHARE * sharing.serial(strips):
                 return Team(limit, small=True), shared
         return Team(1), body
 

@@ -12,14 +12,15 @@ from graphc.backends.shared.costs import bytes_of, flops_of
 from graphc.ir.dims import evaluate
 from graphc.ir.program import Nest, Program, Task
 
-# A team must save so much, or it is a small one: a team loses some 0.1 ms where its
-# threads have slept. A small one runs on threads that are awake, or on one, and must
-# save this share.
-TEAM, SMALL = 100_000, 0.25
+# A team that saves less than this is a small one: it runs on threads that are awake, or
+# on one. Threads that sleep may come after milliseconds.
+TEAM = 500_000
 
-# And each barrier must save this: it takes a tenth of that where cores are free, and
-# far longer where they are shared; less where all threads are known to be awake.
-BARRIER, AWAKE = 2_500, 800
+# Each barrier must save this: it takes a tenth of that where cores are free, and far
+# longer where they are shared. Where a step so saves less than 0.1 ms, a barrier must
+# save less, as its threads are known to be awake, but all of it a share of the step.
+BARRIER, LITTLE = 2_500, 100_000
+AWAKE, SHARE = 800, 0.25
 
 # A thread sleeps when it has waited so long, and is slow to come back: some 0.06 ms on
 # free cores, 0.4 where threads of other processes spin on them, 1 where a host has lent

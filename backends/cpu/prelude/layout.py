@@ -81,7 +81,7 @@ PATIENCE = 100 * LOOK
 
 # Small teams wake threads if they come so soon one after the other, but not so soon
 # after they did so, in ns.
-OFTEN, SELDOM = 1_000_000, 20_000_000
+OFTEN, SELDOM = 5_000_000, 20_000_000
 
 
 def aligned_words(n: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
