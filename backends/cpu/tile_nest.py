@@ -46,6 +46,7 @@ from contextlib import nullcontext
 from functools import cached_property
 
 from graphc.backends.cpu.early import Below
+from graphc.backends.cpu.prelude.quads_ir import QUAD
 from graphc.backends.cpu.tile_forms import (
     gathers,
     has_quads,
@@ -410,7 +411,8 @@ class TileNest:
     @property
     def _depth(self) -> str:
         """How many rows a copied panel has room for."""
-        return f"(({self.k} + 3) // 4 * 4)" if self.quads else self.k
+        whole = f"(({self.k} + {QUAD - 1}) // {QUAD} * {QUAD})"
+        return whole if self.quads else self.k
 
     def _first(self) -> None:
         """Write what a is: the rows of the first operand."""

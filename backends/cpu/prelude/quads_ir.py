@@ -71,7 +71,7 @@ def write_quads(w: Writer, symbol: str, height: int) -> None:
     below = i(QUAD * lanes)
     # The rows of the next tile, a line each turn.
     coming, onward = b.gep(a, [b.mul(sa_i, i(height))]), i(QUAD * height)
-    whole = b.lshr(k, i(2))
+    whole = b.udiv(k, i(QUAD))
     carried = [coming, *[w.zeros] * (QUAD * height), a, bp]
     with counting(b, i(0), whole, 1, carried) as (_, values, following):
         line, *sums, ap, bq = values

@@ -7,6 +7,7 @@ asked for early, so that arithmetic does not wait for it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -132,18 +133,7 @@ def stream(typingctx, ptr, i, value, m):  # type: ignore[no-untyped-def]
 
     Other threads see them after `drain` and a barrier.
     """
-    if not (is_pointer(ptr) and isinstance(m, Mask)):
-        return None
-    if value != vector_type(ptr.dtype, m.lanes):
-        return None
-
-    def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
-        pointer, i, value, mask = values
-        place = builder.gep(pointer, [i])
-        _stream(builder, place, value, mask, ptr.dtype)
-        return context.get_dummy_value()
-
-    return types.void(ptr, types.int64, value, m), codegen
+    return _passing(ptr, value, m, _stream)
 
 
 @intrinsic
@@ -152,27 +142,37 @@ def stream_line(typingctx, ptr, i, value, m):  # type: ignore[no-untyped-def]
 
     ptr + i must be a multiple of a vector's bytes, or of a line's where it has more.
     """
+    return _passing(ptr, value, m, _stream_line)
+
+
+def _passing(ptr: Any, value: Any, m: Any, append: Callable[..., None]) -> Any:
+    """Return the typing of a store past the caches, and the code that `append` adds."""
     if not (is_pointer(ptr) and isinstance(m, Mask)):
         return None
     if value != vector_type(ptr.dtype, m.lanes):
         return None
 
-    def codegen(context, builder, sig, values):  # type: ignore[no-untyped-def]
-        pointer, i, value, mask = values
-        place = builder.gep(pointer, [i])
-        stored = to_memory(builder, value, ptr.dtype)
-        whole = _bytes(stored.type, alignment(stored.type).constant)
-        if is_full(mask):
-            _past(builder, place, stored, stored.type.count, whole)
-            return context.get_dummy_value()
-        with builder.if_else(_has_all(builder, mask)) as (past, through):
-            with past:
-                _past(builder, place, stored, stored.type.count, whole)
-            with through:
-                write(builder, "store", place, value, mask, ptr.dtype)
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, values: Any) -> Any:
+        pointer, i, lanes, mask = values
+        append(builder, builder.gep(pointer, [i]), lanes, mask, ptr.dtype)
         return context.get_dummy_value()
 
     return types.void(ptr, types.int64, value, m), codegen
+
+
+def _stream_line(
+    builder: ir.IRBuilder, place: ir.Value, value: ir.Value, mask: ir.Value, dtype: Any
+) -> None:
+    stored = to_memory(builder, value, dtype)
+    whole = _bytes(stored.type, alignment(stored.type).constant)
+    if is_full(mask):
+        _past(builder, place, stored, stored.type.count, whole)
+        return
+    with builder.if_else(_has_all(builder, mask)) as (past, through):
+        with past:
+            _past(builder, place, stored, stored.type.count, whole)
+        with through:
+            write(builder, "store", place, value, mask, dtype)
 
 
 def _stream(
